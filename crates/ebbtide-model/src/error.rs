@@ -1,0 +1,92 @@
+//! Why a request was refused, and the reasons by which a client recognizes an error.
+
+use thiserror::Error;
+
+/// A value that was refused at the boundary, before anything was made.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{field}: {problem}; accepted: {accepted}")]
+pub struct Invalid {
+    /// The field as the caller wrote it, e.g. `spec.max_lifetime_seconds`.
+    pub field: String,
+    /// What is wrong with the value.
+    pub problem: String,
+    /// The accepted range or form.
+    pub accepted: String,
+}
+
+impl Invalid {
+    /// Builds a refusal of `field`.
+    pub fn new(field: impl Into<String>, problem: impl Into<String>, accepted: impl Into<String>) -> Self {
+        Self { field: field.into(), problem: problem.into(), accepted: accepted.into() }
+    }
+
+    /// The same refusal with `prefix.` before the field, for values nested in a message.
+    #[must_use]
+    pub fn within(mut self, prefix: &str) -> Self {
+        self.field = if self.field.is_empty() { prefix.to_owned() } else { format!("{prefix}.{}", self.field) };
+        self
+    }
+}
+
+/// The machine-readable reason that travels with an error (`google.rpc.ErrorInfo.reason`).
+///
+/// The names are those that the public client of the wire protocol knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorReason {
+    /// No sandbox has this id, or its record has been forgotten.
+    SandboxNotFound,
+    /// A field of the request is out of range or malformed.
+    InvalidRequest,
+    /// The same `request_id` was used with a different body.
+    RequestIdConflict,
+    /// The protocol has it, this version of Ebbtide does not.
+    NotImplemented,
+    /// The host has no room (disk, user-id ranges, memory) for another sandbox.
+    CapacityExhausted,
+    /// More is asked for than this host could ever give.
+    ResourceCeilingExceeded,
+    /// The runtime behind the daemon cannot be reached at the moment.
+    BackendUnavailable,
+    /// The sandbox is not running, so nothing can be run in it.
+    SandboxNotRunning,
+    /// The command took longer than the caller allowed.
+    CommandTimeout,
+    /// The caller may not do this.
+    PermissionDenied,
+    /// A defect of Ebbtide.
+    Internal,
+}
+
+impl ErrorReason {
+    /// Every reason.
+    pub const ALL: [Self; 11] = [
+        Self::SandboxNotFound,
+        Self::InvalidRequest,
+        Self::RequestIdConflict,
+        Self::NotImplemented,
+        Self::CapacityExhausted,
+        Self::ResourceCeilingExceeded,
+        Self::BackendUnavailable,
+        Self::SandboxNotRunning,
+        Self::CommandTimeout,
+        Self::PermissionDenied,
+        Self::Internal,
+    ];
+
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SandboxNotFound => "CWSANDBOX_SANDBOX_NOT_FOUND",
+            Self::InvalidRequest => "CWSANDBOX_INVALID_REQUEST",
+            Self::RequestIdConflict => "CWSANDBOX_REQUEST_ID_CONFLICT",
+            Self::NotImplemented => "CWSANDBOX_NOT_IMPLEMENTED",
+            Self::CapacityExhausted => "CWSANDBOX_RUNNER_CAPACITY_EXHAUSTED",
+            Self::ResourceCeilingExceeded => "CWSANDBOX_RESOURCE_CEILING_EXCEEDED",
+            Self::BackendUnavailable => "CWSANDBOX_BACKEND_UNAVAILABLE",
+            Self::SandboxNotRunning => "CWSANDBOX_SANDBOX_NOT_RUNNING",
+            Self::CommandTimeout => "CWSANDBOX_COMMAND_TIMEOUT",
+            Self::PermissionDenied => "CWSANDBOX_PERMISSION_DENIED",
+            Self::Internal => "CWSANDBOX_INTERNAL",
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! The words of Ebbtide as types: what a sandbox is, which states it can be in, what may be asked of it.
+//!
+//! Nothing here does I/O. Every layer above speaks these types, so a value that exists has been validated:
+//! constructors refuse what is out of range and name the field and the accepted range ([`Invalid`]).
+
+mod error;
+mod id;
+mod limits;
+mod owner;
+mod principal;
+mod quantity;
+mod reason;
+mod record;
+mod resources;
+mod spec;
+mod state;
+mod stop;
+
+pub use error::{ErrorReason, Invalid};
+pub use id::SandboxId;
+pub use limits::Limits;
+pub use owner::{OWNER_PID_ANNOTATION, OWNER_START_TIME_ANNOTATION, OwnerProcess};
+pub use principal::Principal;
+pub use quantity::Quantity;
+pub use reason::TerminationReason;
+pub use record::{ExitStatus, SandboxRecord};
+pub use resources::{Amounts, EffectiveResources, Resources};
+pub use spec::{Command, HOST_IMAGE, SandboxSpec};
+pub use state::{Event, InvalidTransition, State};
+pub use stop::StopOptions;
