@@ -25,7 +25,7 @@ pub struct SandboxId(String);
 impl SandboxId {
     /// A new id for this moment.
     pub fn generate() -> Self {
-        Self(Ulid::new().to_string().to_ascii_lowercase())
+        Self(Ulid::generate().to_string().to_ascii_lowercase())
     }
 
     /// The id as text.
@@ -46,7 +46,9 @@ impl FromStr for SandboxId {
         let canonical = Ulid::from_string(text).ok().map(|ulid| ulid.to_string().to_ascii_lowercase());
         match canonical {
             Some(canonical) if canonical == text => Ok(Self(canonical)),
-            _ => Err(Invalid::new("sandbox_id", "is not the id of a sandbox", "26 characters of 0-9 and a-z")),
+            _ => {
+                Err(Invalid::new("sandbox_id", "is not the id of a sandbox", "26 characters of 0-9 and a-z"))
+            }
         }
     }
 }
@@ -83,7 +85,9 @@ mod tests {
     #[test]
     fn only_the_canonical_form_parses() {
         let id = SandboxId::generate();
-        for bad in ["", "x", "..", &id.as_str().to_uppercase(), &format!("{id}0"), &id.as_str()[1..], "a/b", "\0"] {
+        for bad in
+            ["", "x", "..", &id.as_str().to_uppercase(), &format!("{id}0"), &id.as_str()[1..], "a/b", "\0"]
+        {
             assert!(bad.parse::<SandboxId>().is_err(), "{bad:?}");
         }
     }

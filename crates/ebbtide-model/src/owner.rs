@@ -30,9 +30,10 @@ impl OwnerProcess {
         match (annotations.get(OWNER_PID_ANNOTATION), annotations.get(OWNER_START_TIME_ANNOTATION)) {
             (None, None) => Ok(None),
             (Some(pid), Some(start)) => {
-                let pid = pid.parse().ok().filter(|pid| *pid > 0 && *pid <= i32::MAX as u32).ok_or_else(|| {
-                    Invalid::new(field(OWNER_PID_ANNOTATION), "is not a process id", "1 to 2147483647")
-                })?;
+                let pid =
+                    pid.parse().ok().filter(|pid| *pid > 0 && *pid <= i32::MAX as u32).ok_or_else(|| {
+                        Invalid::new(field(OWNER_PID_ANNOTATION), "is not a process id", "1 to 2147483647")
+                    })?;
                 let start_time = start.parse().map_err(|_| {
                     Invalid::new(
                         field(OWNER_START_TIME_ANNOTATION),
@@ -44,7 +45,11 @@ impl OwnerProcess {
             }
             (pid, _) => {
                 let missing = if pid.is_some() { OWNER_START_TIME_ANNOTATION } else { OWNER_PID_ANNOTATION };
-                Err(Invalid::new(field(missing), "is missing", "pid and start time of the owner, both or neither"))
+                Err(Invalid::new(
+                    field(missing),
+                    "is missing",
+                    "pid and start time of the owner, both or neither",
+                ))
             }
         }
     }
@@ -71,10 +76,7 @@ mod tests {
 
     #[test]
     fn half_an_owner_is_refused() {
-        for (key, value) in [
-            (OWNER_PID_ANNOTATION, "42"),
-            (OWNER_START_TIME_ANNOTATION, "1"),
-        ] {
+        for (key, value) in [(OWNER_PID_ANNOTATION, "42"), (OWNER_START_TIME_ANNOTATION, "1")] {
             let annotations = BTreeMap::from([(key.to_owned(), value.to_owned())]);
             assert!(OwnerProcess::from_annotations(&annotations).is_err());
         }

@@ -26,7 +26,8 @@ pub struct Quantity {
 const NANO: u128 = 1_000_000_000;
 /// Far above any machine, and far below where the arithmetic could overflow.
 const CEILING: u128 = (1 << 63) * NANO;
-const FORM: &str = "a number with an optional suffix n u m k M G T P E Ki Mi Gi Ti Pi Ei or exponent, e.g. 500m, 2, 256Mi";
+const FORM: &str =
+    "a number with an optional suffix n u m k M G T P E Ki Mi Gi Ti Pi Ei or exponent, e.g. 500m, 2, 256Mi";
 
 impl Quantity {
     /// A whole number of units.
@@ -167,7 +168,9 @@ mod tests {
 
     #[test]
     fn unreadable_forms_are_refused() {
-        for text in ["", "m", "-1", "1 Gi", "1gi", "1.2.3", "NaN", "inf", "0x10", "1e", "1e99", "99E", "1Zi", "١"] {
+        for text in
+            ["", "m", "-1", "1 Gi", "1gi", "1.2.3", "NaN", "inf", "0x10", "1e", "1e99", "99E", "1Zi", "١"]
+        {
             let refused = text.parse::<Quantity>();
             assert!(refused.is_err(), "{text:?} was read as {refused:?}");
         }

@@ -57,11 +57,16 @@ impl Resources {
             if let Some(cpu) = &amounts.cpu {
                 let milli = cpu.milli().filter(|milli| (Self::MIN_CPU..=Self::MAX_CPU).contains(milli));
                 effective.cpu_milli = Some(milli.ok_or_else(|| {
-                    Invalid::new(format!("resources.{side}.cpu"), format!("{cpu} is out of range"), "10m to 1000")
+                    Invalid::new(
+                        format!("resources.{side}.cpu"),
+                        format!("{cpu} is out of range"),
+                        "10m to 1000",
+                    )
                 })?);
             }
             if let Some(memory) = &amounts.memory {
-                let bytes = memory.units().filter(|bytes| (Self::MIN_MEMORY..=Self::MAX_MEMORY).contains(bytes));
+                let bytes =
+                    memory.units().filter(|bytes| (Self::MIN_MEMORY..=Self::MAX_MEMORY).contains(bytes));
                 effective.memory_bytes = bytes.ok_or_else(|| {
                     Invalid::new(
                         format!("resources.{side}.memory"),
@@ -112,7 +117,8 @@ mod tests {
             (amounts("", ""), amounts("1m", ""), "resources.limits.cpu"),
             (amounts("", "1"), amounts("", ""), "resources.requests.memory"),
         ] {
-            let refused = Resources { requests, limits }.effective(EffectiveResources::default()).unwrap_err();
+            let refused =
+                Resources { requests, limits }.effective(EffectiveResources::default()).unwrap_err();
             assert_eq!(refused.field, field);
         }
     }

@@ -1,0 +1,86 @@
+//! How a sandbox ended and what became of what it held.
+
+use std::time::{Duration, SystemTime};
+
+use ebbtide_model::{ExitStatus, SandboxId};
+use serde::{Deserialize, Serialize};
+
+/// What ended a sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EndCause {
+    /// The main command ended by itself.
+    MainExited,
+    /// [`crate::Driver::stop`] or [`crate::Driver::destroy`] was called.
+    Stopped,
+    /// Its lifetime was over.
+    LifetimeExpired,
+    /// Its owner died and the grace period was over.
+    OwnerGone,
+    /// Its init was killed from outside.
+    InitKilled,
+}
+
+/// How a sandbox ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndReport {
+    /// What ended it.
+    pub cause: EndCause,
+    /// How its main command ended; `None` if it had none or it cannot be known.
+    pub exit: Option<ExitStatus>,
+    /// When it ended.
+    pub at: SystemTime,
+}
+
+/// What a destroy did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DestroyOutcome {
+    /// It was there and is gone now. The report is missing only if it was never started.
+    Destroyed {
+        /// What was released.
+        receipt: Receipt,
+        /// How it had ended.
+        report: Option<EndReport>,
+    },
+    /// It was not there.
+    AlreadyGone,
+}
+
+/// What the end of a sandbox released.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// The kinds of what was released, each with how many.
+    pub released: Vec<(String, u32)>,
+    /// How long it took.
+    pub took: Duration,
+    /// What could not be released. Must be nothing.
+    pub left: Vec<Leftover>,
+}
+
+/// How far a sandbox that exists has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// Made, but its main command has not been started: a create was cut off.
+    Made,
+    /// Commands can be run in it.
+    Running,
+    /// Its end has begun (a stop with grace, say) or is over; [`crate::Driver::ended`] tells.
+    Ended,
+}
+
+/// A sandbox that exists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Existing {
+    /// Its id.
+    pub id: SandboxId,
+    /// How far it has come.
+    pub phase: Phase,
+}
+
+/// Something that exists and should not.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Leftover {
+    /// Its kind, e.g. `cgroup`.
+    pub kind: String,
+    /// Its name, e.g. a path.
+    pub name: String,
+}

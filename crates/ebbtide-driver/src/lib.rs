@@ -1,0 +1,66 @@
+//! What Ebbtide needs of whatever runs sandboxes: one trait, and the kit of checks that every driver must pass.
+//!
+//! A driver knows sandboxes, not tenants, leases or requests. Everything it makes it can list again after a
+//! restart of the process that uses it, and everything it lists it can destroy, as often as it is asked to.
+
+pub mod conformance;
+mod end;
+mod error;
+mod exec;
+mod plan;
+
+use async_trait::async_trait;
+use ebbtide_model::{SandboxId, StopOptions};
+
+pub use end::{DestroyOutcome, EndCause, EndReport, Existing, Leftover, Phase, Receipt};
+pub use error::DriverError;
+pub use exec::{Exec, ExecControl, ExecEvent, ExecEvents, ExecRequest, ExecStdin};
+pub use plan::SandboxPlan;
+
+/// Runs sandboxes.
+///
+/// Every method may be called at any time, from any number of tasks, and is bounded in time unless it says
+/// otherwise. A future may be dropped at any await: what was begun is then finished or undone by the driver.
+#[async_trait]
+pub trait Driver: Send + Sync + 'static {
+    /// A short name for messages, e.g. `linux`.
+    fn name(&self) -> &'static str;
+
+    /// Makes the sandbox and starts its main command; returns once commands can be run in it.
+    ///
+    /// Repeating it for the same id is how a create is resumed after a crash: what is half made is completed
+    /// (or made afresh), and a sandbox that runs already is left as it is and answered with success.
+    ///
+    /// # Errors
+    /// Nothing half-made is left behind by a failed create.
+    async fn create(&self, plan: &SandboxPlan) -> Result<(), DriverError>;
+
+    /// Runs a command in a running sandbox. Dropping the returned [`Exec`] ends the command.
+    async fn exec(&self, id: &SandboxId, request: ExecRequest) -> Result<Exec, DriverError>;
+
+    /// Asks the sandbox to end: SIGTERM to its commands, SIGKILL after the grace period.
+    ///
+    /// Returns at once; [`Driver::ended`] tells when it is over. A sandbox that is gone is [`DriverError::NotFound`].
+    async fn stop(&self, id: &SandboxId, options: StopOptions) -> Result<(), DriverError>;
+
+    /// Waits, without bound, until the sandbox has ended: its main command, a deadline, a stop, or a fault.
+    ///
+    /// When it returns, no process of the sandbox is left. [`Driver::destroy`] then releases what is still held
+    /// and forgets the report; until then every call answers with the same report, also after a restart.
+    async fn ended(&self, id: &SandboxId) -> Result<EndReport, DriverError>;
+
+    /// Ends the sandbox at once if it still runs, releases everything of it and forgets it.
+    ///
+    /// When it returns, nothing of the sandbox is left. An id that is not there is [`DestroyOutcome::AlreadyGone`].
+    async fn destroy(&self, id: &SandboxId) -> Result<DestroyOutcome, DriverError>;
+
+    /// Everything of this driver that exists now: being made, running, or ended and not yet destroyed.
+    async fn list(&self) -> Result<Vec<Existing>, DriverError>;
+
+    /// What exists in the kernel or on disk under this driver's mark and belongs to no sandbox of
+    /// [`Driver::list`] and no pool of the driver. Must be nothing.
+    async fn leftovers(&self) -> Result<Vec<Leftover>, DriverError>;
+
+    /// Destroys every sandbox and releases whatever the driver itself holds (helpers, pools, mounts).
+    async fn shutdown(&self) -> Result<(), DriverError>;
+}
