@@ -1,0 +1,80 @@
+//! What a [`crate::Control`] is told when it is opened.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ebbtide_model::{EffectiveResources, Limits};
+
+/// How a [`crate::Control`] works. [`ControlConfig::new`] gives every field but three its default.
+#[derive(Debug, Clone)]
+pub struct ControlConfig {
+    /// The ledger's file. Its directory must exist.
+    pub ledger: PathBuf,
+    /// Where the logs of main commands lie, `<sandbox id>.log`. Removed when their record is forgotten.
+    pub log_dir: PathBuf,
+    /// The boot of this machine (`/proc/sys/kernel/random/boot_id`).
+    pub boot_id: String,
+    /// The bounds that requests are held to.
+    pub limits: Limits,
+    /// What a sandbox may use where its spec names nothing.
+    pub default_resources: EffectiveResources,
+    /// The most sandboxes that are made at the same time; the others wait as PENDING.
+    pub max_concurrent_creates: usize,
+    /// How long the engine waits for what.
+    pub timing: Timing,
+}
+
+impl ControlConfig {
+    /// The defaults, with two creates at once for each processor.
+    pub fn new(ledger: impl Into<PathBuf>, log_dir: impl Into<PathBuf>, boot_id: impl Into<String>) -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            ledger: ledger.into(),
+            log_dir: log_dir.into(),
+            boot_id: boot_id.into(),
+            limits: Limits::default(),
+            default_resources: EffectiveResources::default(),
+            max_concurrent_creates: 2 * processors,
+            timing: Timing::default(),
+        }
+    }
+}
+
+/// How long the engine waits for what. Nothing waits without a bound.
+#[derive(Debug, Clone)]
+pub struct Timing {
+    /// Between two sweeps (reconcile and retention).
+    pub sweep: Duration,
+    /// How long a sandbox may have been running before the ledger knows.
+    pub mark: Duration,
+    /// For one call of the driver, except a create and a wait for an end.
+    pub driver_call: Duration,
+    /// For the making of one sandbox.
+    pub create: Duration,
+    /// For an exec to wait until the sandbox runs.
+    pub exec_wait: Duration,
+    /// On top of a stop's grace period, before the sandbox is destroyed regardless.
+    pub stop_margin: Duration,
+    /// Before the first repetition of a failed step; doubled each time.
+    pub retry_first: Duration,
+    /// Between two repetitions, at most.
+    pub retry_most: Duration,
+    /// For a purge, and for each of the two phases of a shutdown, to see everything ended.
+    pub settle: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            sweep: Duration::from_secs(60),
+            mark: Duration::from_millis(50),
+            driver_call: Duration::from_secs(30),
+            create: Duration::from_secs(60),
+            exec_wait: Duration::from_secs(60),
+            stop_margin: Duration::from_secs(5),
+            retry_first: Duration::from_millis(50),
+            retry_most: Duration::from_secs(30),
+            settle: Duration::from_secs(15),
+        }
+    }
+}

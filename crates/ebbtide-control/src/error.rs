@@ -1,0 +1,100 @@
+//! Why control refused or failed, each error with the reason that a client recognizes it by.
+
+use ebbtide_driver::DriverError;
+use ebbtide_model::{ErrorReason, Invalid, SandboxId, State};
+use thiserror::Error;
+
+use crate::LedgerError;
+
+/// Why a call of [`crate::Control`] failed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ControlError {
+    /// No sandbox of the caller's has this id. A malformed id, and one of somebody else's, are answered alike.
+    #[error("no sandbox {id:?}; `ebb list --show-terminated` shows those that are known")]
+    NotFound {
+        /// The id as asked for.
+        id: String,
+    },
+    /// Nothing can be run in the sandbox.
+    #[error("sandbox {id} is {state}, not running; create another one")]
+    NotRunning {
+        /// The sandbox.
+        id: SandboxId,
+        /// The state it is in.
+        state: State,
+    },
+    /// The request id was used before, for something else.
+    #[error(
+        "request id {request_id:?} was used before with another spec; use a new request id for a new sandbox"
+    )]
+    RequestIdConflict {
+        /// The request id.
+        request_id: String,
+    },
+    /// A field of the request is out of range.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// The daemon is on its way out.
+    #[error("the daemon is shutting down; try again, a new one is started on first use")]
+    ShuttingDown,
+    /// A shutdown could not end everything in time.
+    #[error("{count} sandboxes had not ended when the time for it was over; run `ebb shutdown` again")]
+    Unfinished {
+        /// How many are left.
+        count: usize,
+    },
+    /// The driver took longer than any healthy one does.
+    #[error("the sandbox runtime did not {what} within {seconds} s; run `ebb doctor`")]
+    DriverTimeout {
+        /// What it was asked to do.
+        what: &'static str,
+        /// How long it had.
+        seconds: u64,
+    },
+    /// The driver failed.
+    #[error(transparent)]
+    Driver(#[from] DriverError),
+    /// The ledger failed.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+impl ControlError {
+    /// The reason that travels with the error.
+    pub fn reason(&self) -> ErrorReason {
+        match self {
+            Self::NotFound { .. } => ErrorReason::SandboxNotFound,
+            Self::NotRunning { .. } => ErrorReason::SandboxNotRunning,
+            Self::RequestIdConflict { .. } => ErrorReason::RequestIdConflict,
+            Self::Invalid(_) => ErrorReason::InvalidRequest,
+            Self::ShuttingDown | Self::DriverTimeout { .. } => ErrorReason::BackendUnavailable,
+            Self::Unfinished { .. } => ErrorReason::Internal,
+            Self::Driver(error) => driver_reason(error),
+            Self::Ledger(error) => ledger_reason(error),
+        }
+    }
+}
+
+fn driver_reason(error: &DriverError) -> ErrorReason {
+    match error {
+        DriverError::NotFound(_) => ErrorReason::SandboxNotFound,
+        DriverError::NotRunning(_) => ErrorReason::SandboxNotRunning,
+        DriverError::UnknownImage { .. }
+        | DriverError::CommandNotFound { .. }
+        | DriverError::CommandNotExecutable { .. }
+        | DriverError::WorkingDirectory { .. } => ErrorReason::InvalidRequest,
+        DriverError::NoRoom { .. } => ErrorReason::CapacityExhausted,
+        DriverError::AboveCeiling { .. } => ErrorReason::ResourceCeilingExceeded,
+        DriverError::Unsupported { .. } | DriverError::Unavailable(_) => ErrorReason::BackendUnavailable,
+        _ => ErrorReason::Internal,
+    }
+}
+
+fn ledger_reason(error: &LedgerError) -> ErrorReason {
+    match error {
+        LedgerError::Full { .. } => ErrorReason::CapacityExhausted,
+        LedgerError::Busy { .. } => ErrorReason::BackendUnavailable,
+        _ => ErrorReason::Internal,
+    }
+}

@@ -1,0 +1,5 @@
+//! The ledger.
+
+mod error;
+
+pub use error::LedgerError;
