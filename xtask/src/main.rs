@@ -1,2 +1,47 @@
-//! Every chore of the repository.
-fn main() {}
+//! Every chore of the repository: `cargo xtask test`, `cargo xtask bench`.
+//!
+//! This program is compiled before any chore can begin, so it depends on little and does the heavy lifting by
+//! calling other programs: cargo for the build, apt for what the host lacks, qemu for other kernels.
+
+mod apt;
+mod bench;
+mod error;
+mod process;
+mod test;
+mod vm;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::error::Error;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Every chore of the repository")]
+struct Cli {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Installs what the tests need and runs every check and test.
+    Test(test::Options),
+    /// Measures Ebbtide beside fork+exec, unshare, bwrap, crun and runc; writes docs/benchmarks.md.
+    Bench(bench::Options),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().chore {
+        Chore::Test(options) => test::run(&options),
+        Chore::Bench(options) => bench::run(&options),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

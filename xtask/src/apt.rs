@@ -1,0 +1,41 @@
+//! Installs Debian packages, but only those whose program is missing: with everything in place no network is
+//! needed.
+
+use std::path::Path;
+
+use crate::{Error, process};
+
+/// A file that a chore needs, and the Debian package that brings it.
+pub(crate) struct Need {
+    /// The file, absolute.
+    pub(crate) file: &'static str,
+    /// The package.
+    pub(crate) package: &'static str,
+}
+
+/// Installs the packages of every need that is not met.
+pub(crate) fn install(needs: &[Need]) -> Result<(), Error> {
+    let missing: Vec<&str> =
+        needs.iter().filter(|need| !Path::new(need.file).exists()).map(|need| need.package).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !rustix::process::geteuid().is_root() {
+        return Err(Error::NotRoot { packages: missing.join(", ") });
+    }
+    let install = || {
+        let arguments = ["-o", "DPkg::Lock::Timeout=300", "install", "--yes", "--no-install-recommends"];
+        process::run(apt_get().args(arguments).args(&missing))
+    };
+    // A fresh machine has no package lists, an old one has lists that name packages long replaced.
+    install().or_else(|_| {
+        process::run(apt_get().arg("update"))?;
+        install()
+    })
+}
+
+fn apt_get() -> std::process::Command {
+    let mut command = process::command("apt-get", ["--quiet"]);
+    command.env("DEBIAN_FRONTEND", "noninteractive");
+    command
+}

@@ -1,0 +1,74 @@
+//! `cargo xtask test`: installs what the tests need, then every check, the cheap ones first.
+//!
+//! The end-to-end tests run the real `ebb`. They get two builds of it: the plain one, and one with fail points,
+//! which lets a test kill the daemon at a named step. The second is built in the same target directory and copied
+//! away, because cargo shares every dependency between the two; a directory of its own would build them all twice.
+
+use clap::Args;
+
+use crate::apt::{self, Need};
+use crate::workspace::{self, Workspace};
+use crate::{Error, process, vm};
+
+/// What to test.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Run the conformance kit of the Linux driver in virtual machines with Debian's own kernels instead.
+    #[arg(long)]
+    vm: bool,
+    /// With --vm: only kernels whose version starts with this, e.g. 6.1.
+    #[arg(long, requires = "vm")]
+    kernel: Option<String>,
+    /// Run only the tests that match, handed on to the test runner; skips the lints and the documentation.
+    #[arg(last = true)]
+    filter: Vec<String>,
+}
+
+/// What the tests call beside a Rust toolchain and a C compiler.
+const NEEDS: [Need; 1] = [Need { file: "/usr/bin/python3", package: "python3-minimal" }];
+
+/// Runs the checks.
+pub(crate) fn run(options: &Options) -> Result<(), Error> {
+    let workspace = Workspace::locate()?;
+    if options.vm {
+        return vm::run(&workspace, options.kernel.as_deref());
+    }
+    apt::install(&NEEDS)?;
+    if options.filter.is_empty() {
+        lint(&workspace)?;
+    }
+    let fail_points = build(&workspace)?;
+    if options.filter.is_empty() {
+        process::run(&mut workspace.cargo(["test", "--workspace", "--doc", "--quiet"]))?;
+    }
+    let mut tests = if process::succeeds(&mut workspace.cargo(["nextest", "--version"])) {
+        workspace.cargo(["nextest", "run", "--workspace", "--all-targets"])
+    } else {
+        workspace.cargo(["test", "--workspace", "--all-targets", "--no-fail-fast"])
+    };
+    tests.env("EBB_BIN", workspace.debug_binary("ebb")).env("EBB_FAIL_POINTS_BIN", fail_points);
+    process::run(tests.args(&options.filter))
+}
+
+fn lint(workspace: &Workspace) -> Result<(), Error> {
+    for component in ["fmt", "clippy"] {
+        if !process::succeeds(&mut workspace.cargo([component, "--version"])) {
+            let package = if component == "fmt" { "rustfmt" } else { component };
+            process::run(&mut process::command("rustup", ["component", "add", package]))?;
+        }
+    }
+    process::run(&mut workspace.cargo(["fmt", "--check"]))?;
+    process::run(&mut workspace.cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    process::run(
+        workspace.cargo(["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"),
+    )
+}
+
+/// Builds everything; returns where the `ebb` with fail points is.
+fn build(workspace: &Workspace) -> Result<std::path::PathBuf, Error> {
+    process::run(&mut workspace.cargo(["build", "--workspace", "--bin=ebb", "--features=ebb/fail-points"]))?;
+    let fail_points = workspace.target.join("fail-points").join("ebb");
+    workspace::copy_executable(&workspace.debug_binary("ebb"), &fail_points)?;
+    process::run(&mut workspace.cargo(["build", "--workspace", "--all-targets"]))?;
+    Ok(fail_points)
+}

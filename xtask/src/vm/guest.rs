@@ -1,0 +1,158 @@
+//! The Debian inside: a root made once with two kernels, and a script that it runs at start.
+//!
+//! The root knows nothing of what is tested. Its only unit of ours mounts the second disk and runs the script on
+//! it, so a change of the tests never means a new root.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::{Error, process, workspace};
+
+/// Raised with every change of the recipe below, so that an old root is not used for a new one.
+const RECIPE: &str = "root-1";
+
+const PACKAGES: &str =
+    "systemd,systemd-sysv,udev,kmod,procps,initramfs-tools,linux-image-cloud-amd64,python3-minimal";
+
+/// The unit that runs the script on the second disk, with its output on the second serial port, and ends the
+/// machine afterwards.
+const UNIT: &str = "\
+[Unit]
+Description=What the virtual machine is started for
+After=multi-user.target
+SuccessAction=poweroff-force
+FailureAction=poweroff-force
+
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -c 'mount -o ro /dev/vdb /mnt && exec /mnt/run'
+StandardOutput=tty
+StandardError=inherit
+TTYPath=/dev/ttyS1
+
+[Install]
+WantedBy=default.target
+";
+
+/// What runs inside. It ends with a line that tells whoever reads the serial port how it went.
+const SCRIPT: &str = r#"#!/bin/sh
+echo "fact kernel $(uname -r)"
+echo "fact cgroups $(stat -fc %T /sys/fs/cgroup), controllers $(cat /sys/fs/cgroup/cgroup.controllers)"
+echo "fact init $(systemctl --version | head -n 1)"
+for module in overlay btrfs loop; do modprobe $module || echo "module $module is missing"; done
+export EBB_BIN=/mnt/ebb RUST_BACKTRACE=1 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
+/mnt/conformance --test-threads=1 2>&1
+echo "result $?"
+"#;
+
+/// The Debian root and the disk made of it.
+pub(crate) struct Guest {
+    root: PathBuf,
+    /// The disk with the root file system.
+    pub(crate) disk: PathBuf,
+}
+
+/// A kernel in the root.
+pub(crate) struct Kernel {
+    /// Its version, as `uname -r` says it.
+    pub(crate) version: String,
+    /// The kernel.
+    pub(crate) image: PathBuf,
+    /// Its initial file system.
+    pub(crate) initrd: PathBuf,
+}
+
+impl Guest {
+    /// Makes the root and its disk, unless they are there.
+    pub(crate) fn prepare(directory: &Path) -> Result<Self, Error> {
+        let guest = Self { root: directory.join(RECIPE), disk: directory.join(format!("{RECIPE}.img")) };
+        if !guest.disk.exists() {
+            let fresh = directory.join(format!("{RECIPE}.new"));
+            remove_dir(&fresh)?;
+            remove_dir(&guest.root)?;
+            bootstrap(&fresh)?;
+            let unit = fresh.join("etc/systemd/system/ebbtide-vm.service");
+            fs::write(&unit, UNIT).map_err(Error::file("could not write", &unit))?;
+            let root = fresh.to_string_lossy().into_owned();
+            process::run(&mut process::command(
+                "chroot",
+                [&root, "systemctl", "enable", "ebbtide-vm.service"],
+            ))?;
+            fs::rename(&fresh, &guest.root).map_err(Error::file("could not rename", &fresh))?;
+            make_disk(&guest.root, &guest.disk, "3G")?;
+        }
+        Ok(guest)
+    }
+
+    /// The kernels whose version starts with `only`.
+    pub(crate) fn kernels(&self, only: Option<&str>) -> Result<Vec<Kernel>, Error> {
+        let boot = self.root.join("boot");
+        let entries = fs::read_dir(&boot).map_err(Error::file("could not read", &boot))?;
+        let mut kernels: Vec<Kernel> = entries
+            .filter_map(Result::ok)
+            .filter_map(|entry| entry.file_name().to_str()?.strip_prefix("vmlinuz-").map(str::to_owned))
+            .filter(|version| version.starts_with(only.unwrap_or_default()))
+            .map(|version| Kernel {
+                image: boot.join(format!("vmlinuz-{version}")),
+                initrd: boot.join(format!("initrd.img-{version}")),
+                version,
+            })
+            .collect();
+        kernels.sort_by(|a, b| a.version.cmp(&b.version));
+        Ok(kernels)
+    }
+}
+
+/// The stable kernel comes with the release, a newer one from its backports as long as the mirror has it.
+fn bootstrap(root: &Path) -> Result<(), Error> {
+    let newer = "chroot \"$1\" apt-get install --yes --no-install-recommends --target-release=bookworm-backports \
+                 linux-image-cloud-amd64 || echo 'no newer kernel to be had'";
+    let path = root.to_string_lossy();
+    process::run(&mut process::command(
+        "mmdebstrap",
+        [
+            "--variant=minbase",
+            &format!("--include={PACKAGES}"),
+            "--aptopt=APT::Install-Recommends \"false\"",
+            "--dpkgopt=path-exclude=/usr/share/doc/*",
+            "--dpkgopt=path-exclude=/usr/share/man/*",
+            "--dpkgopt=path-exclude=/usr/share/locale/*",
+            &format!("--customize-hook={newer}"),
+            "bookworm",
+            &path,
+            "deb http://deb.debian.org/debian bookworm main",
+            "deb http://deb.debian.org/debian-security bookworm-security main",
+            "deb http://deb.debian.org/debian bookworm-backports main",
+        ],
+    ))
+}
+
+/// Writes the script that runs inside.
+pub(crate) fn write_script(path: &Path) -> Result<(), Error> {
+    fs::write(path, SCRIPT).map_err(Error::file("could not write", path))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+        .map_err(Error::file("could not change", path))
+}
+
+/// Makes an ext4 disk with the contents of a directory; the file appears only when it is whole.
+pub(crate) fn make_disk(contents: &Path, disk: &Path, size: &str) -> Result<(), Error> {
+    let fresh = disk.with_extension("new");
+    if fresh.exists() {
+        fs::remove_file(&fresh).map_err(Error::file("could not remove", &fresh))?;
+    }
+    if let Some(parent) = disk.parent() {
+        workspace::make_dir(parent)?;
+    }
+    let (from, to) = (contents.to_string_lossy(), fresh.to_string_lossy());
+    process::run(&mut process::command("mke2fs", ["-q", "-t", "ext4", "-d", &from, &to, size]))?;
+    fs::rename(&fresh, disk).map_err(Error::file("could not rename", &fresh))
+}
+
+fn remove_dir(path: &Path) -> Result<(), Error> {
+    if path.exists() {
+        fs::remove_dir_all(path).map_err(Error::file("could not remove", path))
+    } else {
+        Ok(())
+    }
+}
