@@ -1,1 +1,58 @@
-//! Placeholder.
+//! The wire protocol: types generated from the `.proto` files beside this crate, and the model as messages.
+//!
+//! `coreweave.sandbox.v1` is the protocol of the public client; Ebbtide's own clients speak it too and use the
+//! small `ebbtide.v1` for what it lacks. Turning a message into the model is also where everything that this
+//! version cannot do is refused by name: a field that is not understood is never ignored.
+
+mod exec;
+mod refusal;
+mod resources;
+mod show;
+mod spec;
+
+pub use exec::exec_command;
+pub use refusal::Refusal;
+pub use show::{RUNNER_ID, Shown, sandbox_message, state_from_message, timestamp};
+pub use spec::sandbox_spec;
+
+/// The version of `ebbtide.v1` that this crate speaks.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// The most bytes of one message, in both directions; what the public client allows.
+pub const MAX_MESSAGE_BYTES: usize = 100 * 1024 * 1024;
+
+/// The domain of every `google.rpc.ErrorInfo`; clients trust reasons of this domain only.
+pub const ERROR_DOMAIN: &str = "cwsandbox.com";
+
+/// Generated from `coreweave/`.
+#[expect(
+    missing_docs,
+    clippy::allow_attributes,
+    clippy::clone_on_ref_ptr,
+    reason = "generated; the .proto files are the documentation"
+)]
+pub mod coreweave {
+    pub mod sandbox {
+        pub mod v1 {
+            tonic::include_proto!("coreweave.sandbox.v1");
+        }
+    }
+}
+
+/// Generated from `ebbtide/`.
+#[expect(
+    missing_docs,
+    clippy::allow_attributes,
+    clippy::clone_on_ref_ptr,
+    reason = "generated; the .proto files are the documentation"
+)]
+pub mod ebbtide {
+    pub mod v1 {
+        tonic::include_proto!("ebbtide.v1");
+    }
+}
+
+/// The buffers of `bytes` fields.
+pub use prost::bytes;
+/// Errors with details, as `google.rpc` has them.
+pub use tonic_types;

@@ -1,0 +1,206 @@
+//! A record of the ledger as the message that clients read.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ebbtide_model::{EffectiveResources, Invalid, SandboxRecord, SandboxSpec, State};
+use prost_types::Timestamp;
+
+use crate::coreweave::sandbox::v1 as wire;
+use crate::resources;
+
+/// The id of the one runner that a daemon on one machine is.
+pub const RUNNER_ID: &str = "local";
+
+/// What the daemon adds to a record when it shows it.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown {
+    /// The bounds of a sandbox that asked for none.
+    pub default_resources: EffectiveResources,
+}
+
+/// The message for `record`.
+pub fn sandbox_message(record: SandboxRecord, shown: &Shown) -> wire::Sandbox {
+    let state = state_message(record.state);
+    let container = wire::ContainerStatus {
+        name: record.spec.container_name.clone(),
+        state: state.into(),
+        exit_code: record.exit_code.unwrap_or_default(),
+        restart_count: 0,
+    };
+    let effective = resources::effective(&record.spec.resources, shown.default_resources);
+    let lifetime = record
+        .spec
+        .max_lifetime
+        .or_else(|| record.deadline.duration_since(record.created_at).ok())
+        .unwrap_or_default();
+    let status = wire::SandboxStatus {
+        state: state.into(),
+        state_reason: state_reason(&record),
+        create_time: Some(timestamp(record.created_at)),
+        start_time: record.started_at.map(timestamp),
+        end_time: record.ended_at.map(timestamp),
+        exit_code: record.exit_code,
+        effective_resources: effective.limits.clone(),
+        effective_resource_requirements: Some(effective),
+        effective_max_lifetime_seconds: seconds(lifetime),
+        container_statuses: vec![container],
+        runner_id: RUNNER_ID.to_owned(),
+        effective_dns_egress: wire::DnsEgressMode::Deny.into(),
+        ..Default::default()
+    };
+    wire::Sandbox {
+        sandbox_id: record.id.to_string(),
+        spec: Some(spec_message(record.spec)),
+        status: Some(status),
+        ..Default::default()
+    }
+}
+
+fn spec_message(spec: SandboxSpec) -> wire::SandboxSpec {
+    let mut argv = spec.main.argv.into_iter();
+    let container = wire::Container {
+        name: spec.container_name,
+        image: spec.image,
+        command: argv.next().unwrap_or_default(),
+        args: argv.collect(),
+        environment_variables: spec.main.env.into_iter().collect(),
+        resource_requirements: resources::echo(&spec.resources),
+        working_dir: spec.main.working_dir.unwrap_or_default(),
+        ..Default::default()
+    };
+    wire::SandboxSpec {
+        containers: vec![container],
+        max_lifetime_seconds: spec.max_lifetime.map(seconds).unwrap_or_default(),
+        tags: spec.tags,
+        annotations: spec.annotations.into_iter().collect(),
+        ..Default::default()
+    }
+}
+
+/// The reason's stable name, and after `: ` the words for a person if there are any.
+fn state_reason(record: &SandboxRecord) -> String {
+    match (record.reason, record.message.as_str()) {
+        (Some(reason), "") => reason.to_string(),
+        (Some(reason), message) => format!("{reason}: {message}"),
+        (None, message) => message.to_owned(),
+    }
+}
+
+fn state_message(state: State) -> wire::State {
+    match state {
+        State::Pending => wire::State::Pending,
+        State::Creating => wire::State::Creating,
+        State::Running => wire::State::Running,
+        State::Paused => wire::State::Paused,
+        State::Terminating => wire::State::Terminating,
+        State::Completed => wire::State::Completed,
+        State::Failed => wire::State::Failed,
+    }
+}
+
+/// The state that the wire's number stands for; `Ok(None)` for a state that the protocol has and Ebbtide never
+/// shows (TERMINATED, PREPARING).
+///
+/// # Errors
+/// When there is no such state.
+pub fn state_from_message(number: i32) -> Result<Option<State>, Invalid> {
+    let named = wire::State::try_from(number).ok().filter(|state| *state != wire::State::Unspecified);
+    let named =
+        named.ok_or_else(|| Invalid::new("state", format!("{number} is not a state"), "a value of State"))?;
+    Ok(State::ALL.into_iter().find(|state| state_message(*state) == named))
+}
+
+/// A time as the protocol writes it.
+pub fn timestamp(time: SystemTime) -> Timestamp {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp {
+        seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(since.subsec_nanos()).unwrap_or_default(),
+    }
+}
+
+fn seconds(duration: Duration) -> i32 {
+    i32::try_from((duration + Duration::from_millis(500)).as_secs()).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use ebbtide_model::{Principal, SandboxId, TerminationReason};
+
+    use super::*;
+
+    fn record() -> SandboxRecord {
+        SandboxRecord {
+            id: SandboxId::generate(),
+            principal: Principal::Uid(0),
+            spec: SandboxSpec::new("host"),
+            owner: None,
+            state: State::Running,
+            reason: None,
+            message: String::new(),
+            exit_code: None,
+            created_at: UNIX_EPOCH + Duration::from_secs(100),
+            started_at: None,
+            ended_at: None,
+            deadline: UNIX_EPOCH + Duration::from_secs(3700),
+            boot_id: String::new(),
+            request_id: String::new(),
+        }
+    }
+
+    const SHOWN: Shown = Shown {
+        default_resources: EffectiveResources {
+            cpu_milli: None,
+            memory_bytes: 2 << 30,
+            disk_bytes: 1,
+            pids: 1,
+        },
+    };
+
+    #[test]
+    fn a_state_is_always_shown() {
+        for state in State::ALL {
+            let status = sandbox_message(SandboxRecord { state, ..record() }, &SHOWN).status.unwrap();
+            assert_ne!(status.state(), wire::State::Unspecified);
+            assert_eq!(state_from_message(status.state), Ok(Some(state)));
+        }
+    }
+
+    #[test]
+    fn states_that_are_never_shown_can_be_asked_for_and_unknown_ones_cannot() {
+        assert_eq!(state_from_message(wire::State::Terminated.into()), Ok(None));
+        for unknown in [0, -1, 99] {
+            assert!(state_from_message(unknown).is_err());
+        }
+    }
+
+    #[test]
+    fn an_exit_code_of_zero_is_shown_and_an_unknown_one_is_absent() {
+        let code = |exit_code| {
+            sandbox_message(SandboxRecord { exit_code, ..record() }, &SHOWN).status.unwrap().exit_code
+        };
+        assert_eq!((code(Some(0)), code(None)), (Some(0), None));
+    }
+
+    #[test]
+    fn the_reason_leads_the_words_for_a_person() {
+        let shown = |message: &str| {
+            let reason = Some(TerminationReason::CreateFailed);
+            let record = SandboxRecord { reason, message: message.into(), ..record() };
+            sandbox_message(record, &SHOWN).status.unwrap().state_reason
+        };
+        assert_eq!(shown(""), "create_failed");
+        assert_eq!(shown("no room"), "create_failed: no room");
+    }
+
+    #[test]
+    fn the_effective_lifetime_is_what_was_asked_for_or_what_the_deadline_says() {
+        let shown = |max_lifetime| {
+            let spec = SandboxSpec { max_lifetime, ..SandboxSpec::new("host") };
+            let status = sandbox_message(SandboxRecord { spec, ..record() }, &SHOWN).status.unwrap();
+            status.effective_max_lifetime_seconds
+        };
+        assert_eq!(shown(None), 3600);
+        assert_eq!(shown(Some(Duration::from_secs(7))), 7);
+    }
+}
