@@ -6,6 +6,7 @@
 mod apt;
 mod bench;
 mod error;
+mod pool_template;
 mod process;
 mod test;
 mod vm;
@@ -30,12 +31,15 @@ enum Chore {
     Test(test::Options),
     /// Measures Ebbtide beside fork+exec, unshare, bwrap, crun and runc; writes docs/benchmarks.md.
     Bench(bench::Options),
+    /// Makes the empty file system that the disk pool starts from; needs mkfs.btrfs, seldom to be done.
+    PoolTemplate,
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().chore {
         Chore::Test(options) => test::run(&options),
         Chore::Bench(options) => bench::run(&options),
+        Chore::PoolTemplate => pool_template::run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,1 +1,6 @@
 //! Placeholder.
+
+pub mod disk;
+mod sys_error;
+
+pub use sys_error::SysError;

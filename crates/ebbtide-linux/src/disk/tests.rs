@@ -1,0 +1,365 @@
+//! The pool against the real kernel: needs root, btrfs and loop devices.
+//!
+//! Each test runs in a child process with a mount namespace of its own, as the launcher does, so that what it mounts is gone
+//! when it ends, however it ends.
+
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use super::*;
+
+const SIZE: u64 = 4 << 30;
+const MIB: u64 = 1 << 20;
+const INSIDE: &str = "EBBTIDE_TEST_IN_NAMESPACE";
+
+/// Runs `body` in a mount namespace of its own, by starting this very test again under `unshare`.
+fn in_namespace(test: &str, body: impl FnOnce()) {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped, needs root: {test}");
+        return;
+    }
+    if std::env::var_os(INSIDE).is_some() {
+        return body();
+    }
+    let status = Command::new("unshare")
+        .args(["--mount", "--propagation", "private"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "--nocapture", "--include-ignored", &format!("disk::tests::{test}")])
+        .env(INSIDE, "1")
+        .status()
+        .unwrap();
+    assert!(status.success(), "{test}: {status}");
+}
+
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+    fn open(&self) -> Pool {
+        self.try_open("pool").unwrap()
+    }
+    fn try_open(&self, mount: &str) -> Result<Pool, DiskError> {
+        Pool::open(&self.file(), &self.0.path().join(mount), SIZE)
+    }
+    fn file(&self) -> PathBuf {
+        self.0.path().join("pool.btrfs")
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        for mount in ["pool", "pool-2"] {
+            let _ = rustix::mount::unmount(self.0.path().join(mount), rustix::mount::UnmountFlags::DETACH);
+        }
+    }
+}
+
+fn devices_of(file: &Path) -> usize {
+    let file = File::open(file).unwrap();
+    usize::from(loop_device::find(&file).unwrap().is_some())
+}
+
+/// All bound loop devices whose backing file has this path, as sysfs tells.
+fn bound_to(file: &Path) -> usize {
+    let files = fs::read_dir("/sys/block").unwrap();
+    files
+        .filter_map(|entry| fs::read_to_string(entry.unwrap().path().join("loop/backing_file")).ok())
+        .filter(|backing| backing.trim_end() == file.to_str().unwrap())
+        .count()
+}
+
+/// Writes as an unprivileged user until the kernel refuses or `bytes` are there; what was written and the last exit code.
+fn fill(path: &Path, bytes: u64) -> (u64, bool) {
+    let ok = Command::new("dd")
+        .args(["if=/dev/zero", "bs=64k", "conv=fsync", "status=none", &format!("count={}", bytes >> 16)])
+        .arg(format!("of={}", path.display()))
+        .uid(4242)
+        .gid(4242)
+        .status()
+        .unwrap()
+        .success();
+    (fs::metadata(path).map(|file| file.len()).unwrap_or(0), ok)
+}
+
+/// An overlay over an empty layer whose upper layer is in the subvolume, as a sandbox has it.
+fn overlay(place: &Place, subvolume: &Subvolume) -> PathBuf {
+    let directory = |name: &str, base: &Path| {
+        let path = base.join(name);
+        fs::create_dir_all(&path).unwrap();
+        std::os::unix::fs::chown(&path, Some(4242), Some(4242)).unwrap();
+        path
+    };
+    let lower = directory("lower", place.0.path());
+    fs::write(lower.join("below"), b"from the layer").unwrap();
+    std::os::unix::fs::chown(lower.join("below"), Some(4242), Some(4242)).unwrap();
+    let (upper, work) = (directory("upper", &subvolume.path), directory("work", &subvolume.path));
+    let merged = directory("merged", place.0.path());
+    let options = format!(
+        "lowerdir={},upperdir={},workdir={},volatile",
+        lower.display(),
+        upper.display(),
+        work.display()
+    );
+    rustix::mount::mount(
+        "overlay",
+        &merged,
+        "overlay",
+        MountFlags::empty(),
+        std::ffi::CString::new(options).unwrap().as_c_str(),
+    )
+    .unwrap();
+    // The directory above is the test's own, mode 0700.
+    fs::set_permissions(place.0.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    merged
+}
+
+#[test]
+fn a_subvolume_is_bounded_and_writable_again_after_removal() {
+    in_namespace("a_subvolume_is_bounded_and_writable_again_after_removal", || {
+        let place = Place::new();
+        let mut pool = place.open();
+        let subvolume = pool.create("slot-a", 64 * MIB).unwrap();
+        let merged = overlay(&place, &subvolume);
+        let (written, ok) = fill(&merged.join("big"), 200 * MIB);
+        assert!(!ok && written > 40 * MIB && written <= 64 * MIB, "wrote {written}");
+        // Small writes fail too, then the place can be made free from inside, even where that needs a whiteout.
+        assert!(!fill(&merged.join("more"), 4 * MIB).1);
+        let removed =
+            Command::new("rm").args(["-f", "big", "more", "below"]).current_dir(&merged).uid(4242).status();
+        assert!(removed.unwrap().success());
+        assert_eq!(fill(&merged.join("again"), 32 * MIB), (32 * MIB, true));
+        assert_eq!(fill(&merged.join("again"), 32 * MIB), (32 * MIB, true));
+        pool.set_limit("slot-a", 128 * MIB).unwrap();
+        assert_eq!(fill(&merged.join("again"), 96 * MIB), (96 * MIB, true));
+        rustix::mount::unmount(&merged, rustix::mount::UnmountFlags::DETACH).unwrap();
+        pool.destroy("slot-a").unwrap();
+        assert!(!subvolume.path.exists());
+    });
+}
+
+#[test]
+fn one_full_subvolume_does_not_bound_another() {
+    in_namespace("one_full_subvolume_does_not_bound_another", || {
+        let place = Place::new();
+        let mut pool = place.open();
+        let paths: Vec<PathBuf> = ["slot-a", "slot-b"]
+            .map(|name| {
+                let path = pool.create(name, 32 * MIB).unwrap().path;
+                std::os::unix::fs::chown(&path, Some(4242), Some(4242)).unwrap();
+                path
+            })
+            .into();
+        fs::set_permissions(place.0.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        assert!(!fill(&paths[0].join("file"), 64 * MIB).1);
+        assert!(fill(&paths[1].join("file"), 24 * MIB).1);
+    });
+}
+
+#[test]
+fn destroyed_subvolumes_are_gone_and_unknown_ones_are_typed() {
+    in_namespace("destroyed_subvolumes_are_gone_and_unknown_ones_are_typed", || {
+        let place = Place::new();
+        let mut pool = place.open();
+        assert_eq!(pool.list().unwrap(), Vec::<String>::new());
+        for name in ["a", "b"] {
+            fs::write(pool.create(name, MIB * 8).unwrap().path.join("file"), b"x").unwrap();
+        }
+        let mut names = pool.list().unwrap();
+        names.sort();
+        assert_eq!(names, ["a", "b"]);
+        pool.destroy("a").unwrap();
+        assert_eq!(pool.list().unwrap(), ["b"]);
+        assert!(matches!(pool.destroy("a"), Err(DiskError::NotFound { .. })));
+        assert!(matches!(pool.set_limit("a", MIB), Err(DiskError::NotFound { .. })));
+        assert!(
+            matches!(pool.create("b", MIB), Err(DiskError::System(error)) if error.errno() == Some(libc::EEXIST))
+        );
+        for name in ["", "x/y", "..", &"n".repeat(256)] {
+            assert!(pool.create(name, MIB).is_err(), "{name:?}");
+        }
+        assert_eq!(pool.list().unwrap(), ["b"]);
+    });
+}
+
+#[test]
+fn a_subvolume_in_use_can_be_destroyed() {
+    in_namespace("a_subvolume_in_use_can_be_destroyed", || {
+        let place = Place::new();
+        let mut pool = place.open();
+        let subvolume = pool.create("slot-a", 64 * MIB).unwrap();
+        let merged = overlay(&place, &subvolume);
+        assert!(fill(&merged.join("file"), MIB).1);
+        pool.destroy("slot-a").unwrap();
+        assert_eq!(pool.list().unwrap(), Vec::<String>::new());
+        rustix::mount::unmount(&merged, rustix::mount::UnmountFlags::DETACH).unwrap();
+        pool.create("slot-a", 64 * MIB).unwrap();
+    });
+}
+
+#[test]
+fn two_pools_are_mounted_at_once() {
+    in_namespace("two_pools_are_mounted_at_once", || {
+        let (one, two) = (Place::new(), Place::new());
+        let (mut first, mut second) = (one.open(), two.open());
+        assert_ne!(first.device(), second.device());
+        fs::write(first.create("slot", 8 * MIB).unwrap().path.join("file"), b"one").unwrap();
+        let other = second.create("slot", 8 * MIB).unwrap().path.join("file");
+        assert!(!other.exists());
+    });
+}
+
+#[test]
+fn a_pool_in_use_is_mounted_again_through_the_same_device() {
+    in_namespace("a_pool_in_use_is_mounted_again_through_the_same_device", || {
+        let place = Place::new();
+        let mut pool = place.open();
+        fs::write(pool.create("slot-a", 8 * MIB).unwrap().path.join("file"), b"kept").unwrap();
+        let mut again = place.try_open("pool-2").unwrap();
+        assert_eq!(again.device(), pool.device());
+        assert_eq!(bound_to(&place.file()), 1);
+        assert_eq!(fs::read(place.0.path().join("pool-2/slot-a/file")).unwrap(), b"kept");
+        assert_eq!(again.list().unwrap(), ["slot-a"]);
+        again.create("slot-b", 8 * MIB).unwrap();
+        again.destroy("slot-a").unwrap();
+        assert_eq!(pool.list().unwrap(), ["slot-b"]);
+    });
+}
+
+#[test]
+fn mount_and_device_end_with_the_namespace_and_the_next_pool_is_empty() {
+    let place = Place::new();
+    if std::env::var_os(INSIDE).is_some() {
+        let file = PathBuf::from(std::env::var_os("EBBTIDE_TEST_POOL").unwrap());
+        let mut pool = Pool::open(&file, &file.with_file_name("pool"), SIZE).unwrap();
+        pool.create("slot-a", 8 * MIB).unwrap();
+        assert_eq!(bound_to(&file), 1);
+        // As after kill -9: nothing is unmounted in order.
+        std::process::abort();
+    }
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let name = "disk::tests::mount_and_device_end_with_the_namespace_and_the_next_pool_is_empty";
+    let status = Command::new("unshare")
+        .args(["--mount", "--propagation", "private"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", name])
+        .env(INSIDE, "1")
+        .env("EBBTIDE_TEST_POOL", place.file())
+        .output()
+        .unwrap()
+        .status;
+    assert!(!status.success());
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while devices_of(&place.file()) > 0 {
+        assert!(Instant::now() < deadline, "the loop device is still bound");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    drop(place);
+}
+
+#[test]
+fn a_damaged_file_without_users_is_made_anew() {
+    in_namespace("a_damaged_file_without_users_is_made_anew", || {
+        let place = Place::new();
+        for rubbish in [Vec::new(), vec![0xa5; 300 << 10]] {
+            fs::write(place.file(), rubbish).unwrap();
+            let mut pool = place.open();
+            pool.create("slot-a", 8 * MIB).unwrap();
+            drop(pool);
+            rustix::mount::unmount(place.0.path().join("pool"), rustix::mount::UnmountFlags::empty())
+                .unwrap();
+            let deadline = Instant::now() + Duration::from_secs(5);
+            while devices_of(&place.file()) > 0 {
+                assert!(Instant::now() < deadline, "the loop device is still bound");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        assert_eq!(place.open().list().unwrap(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn the_file_is_sparse_private_and_its_free_space_is_told() {
+    in_namespace("the_file_is_sparse_private_and_its_free_space_is_told", || {
+        let place = Place::new();
+        let mut pool = place.open();
+        let file = fs::metadata(place.file()).unwrap();
+        assert_eq!((file.len(), file.mode() & 0o777), (SIZE, 0o600));
+        assert!(file.blocks() * 512 < 16 * MIB);
+        let before = pool.free_bytes().unwrap();
+        assert!(before > SIZE / 2 && before <= SIZE, "{before}");
+        let subvolume = pool.create("slot-a", 512 * MIB).unwrap();
+        std::os::unix::fs::chown(&subvolume.path, Some(4242), Some(4242)).unwrap();
+        fs::set_permissions(place.0.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        assert!(fill(&subvolume.path.join("file"), 256 * MIB).1);
+        let after = pool.free_bytes().unwrap();
+        assert!(before - after >= 256 * MIB && before - after < 300 * MIB, "{before} {after}");
+        assert!(fs::metadata(place.file()).unwrap().blocks() * 512 >= 256 * MIB);
+        fs::remove_file(subvolume.path.join("file")).unwrap();
+        rustix::fs::sync();
+        pool.trim().unwrap();
+        assert!(fs::metadata(place.file()).unwrap().blocks() * 512 < 64 * MIB);
+    });
+}
+
+#[test]
+fn a_device_that_cannot_be_mounted_is_let_go() {
+    in_namespace("a_device_that_cannot_be_mounted_is_let_go", || {
+        let place = Place::new();
+        fs::write(place.0.path().join("pool"), b"a file where the directory should be").unwrap();
+        assert!(place.try_open("pool").is_err());
+        let file = make(&place.file(), SIZE).unwrap();
+        let device = loop_device::attach(&file).unwrap();
+        assert!(mount(&device.path, Path::new("/nonexistent")).is_err());
+        drop(device);
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while devices_of(&place.file()) > 0 {
+            assert!(Instant::now() < deadline, "the loop device is still bound");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    });
+}
+
+/// Not a check but the numbers: `cargo test -p ebbtide-linux --lib disk::tests::timings -- --ignored --nocapture`.
+#[test]
+#[ignore = "prints timings"]
+fn timings() {
+    in_namespace("timings", || {
+        fn micros(started: Instant) -> u128 {
+            started.elapsed().as_micros()
+        }
+        let place = Place::new();
+        let started = Instant::now();
+        let mut pool = place.open();
+        eprintln!("open new {} us, {:?}", micros(started), pool.quota());
+        let started = Instant::now();
+        drop(place.try_open("pool-2").unwrap());
+        eprintln!("open again {} us", micros(started));
+        let mut samples: [Vec<u128>; 4] = Default::default();
+        for round in 0..400 {
+            let name = format!("slot-{round}");
+            let started = Instant::now();
+            pool.create(&name, 1 << 30).unwrap();
+            samples[0].push(micros(started));
+            let started = Instant::now();
+            pool.set_limit(&name, 2 << 30).unwrap();
+            samples[1].push(micros(started));
+            let started = Instant::now();
+            pool.free_bytes().unwrap();
+            samples[2].push(micros(started));
+            let started = Instant::now();
+            pool.destroy(&name).unwrap();
+            samples[3].push(micros(started));
+        }
+        for (what, samples) in ["create", "limit", "free", "destroy"].iter().zip(&mut samples) {
+            samples.sort_unstable();
+            eprintln!("{what}: median {} p99 {} max {} us", samples[200], samples[396], samples[399]);
+        }
+        let started = Instant::now();
+        pool.trim().unwrap();
+        eprintln!("trim {} us", micros(started));
+    });
+}
