@@ -1,0 +1,224 @@
+//! The calls of the protocol, each as one method.
+
+use std::time::Duration;
+
+use ebbtide_proto::coreweave::sandbox::v1 as wire;
+use ebbtide_proto::coreweave::sandbox::v1::sandbox_service_client::SandboxServiceClient;
+use ebbtide_proto::ebbtide::v1 as own;
+use ebbtide_proto::ebbtide::v1::ebbtide_service_client::EbbtideServiceClient;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+
+use crate::exec::STDIN_QUEUE;
+use crate::{Error, Exec, ExecCommand, ExecEvents, ExecStdin};
+
+const PAGE_SIZE: i32 = 200;
+/// The first and the longest pause between two looks at a sandbox that is being made.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
+
+/// Who answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Info {
+    /// The daemon's version.
+    pub version: String,
+    /// The id of its home.
+    pub home_id: String,
+    /// The directory of its state.
+    pub state_dir: String,
+    /// Its process id.
+    pub pid: u32,
+    /// The version of the protocol that it speaks.
+    pub protocol_version: u32,
+}
+
+/// Which sandboxes to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Select {
+    /// Only those that have all of these tags.
+    pub tags: Vec<String>,
+    /// Only those in this state.
+    pub state: Option<wire::State>,
+    /// Ended ones too.
+    pub show_terminated: bool,
+}
+
+/// What a purge did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PurgeAnswer {
+    /// How many sandboxes matched.
+    pub count: usize,
+    /// Those that could not be ended.
+    pub failed: Vec<String>,
+    /// Those that could not be ended at the moment; asking again may help.
+    pub retryable: Vec<String>,
+}
+
+/// A connection to a daemon. Cheap to clone; usable from any task.
+#[derive(Debug, Clone)]
+pub struct Client {
+    sandboxes: SandboxServiceClient<Channel>,
+    own: EbbtideServiceClient<Channel>,
+}
+
+impl Client {
+    pub(crate) fn new(channel: Channel) -> Self {
+        let limit = ebbtide_proto::MAX_MESSAGE_BYTES;
+        Self {
+            sandboxes: SandboxServiceClient::new(channel.clone())
+                .max_decoding_message_size(limit)
+                .max_encoding_message_size(limit),
+            own: EbbtideServiceClient::new(channel).max_decoding_message_size(limit),
+        }
+    }
+
+    /// Asks who is there.
+    ///
+    /// # Errors
+    /// When the call fails.
+    pub async fn info(&self) -> Result<Info, Error> {
+        let own::InfoResponse { version, home_id, state_dir, pid, protocol_version } =
+            self.own.clone().info(own::InfoRequest {}).await?.into_inner();
+        Ok(Info { version, home_id, state_dir, pid, protocol_version })
+    }
+
+    /// Asks for a sandbox. It is on record when this returns; making it goes on. The same `request_id` with the
+    /// same body answers with the same sandbox.
+    ///
+    /// # Errors
+    /// When the call fails.
+    pub async fn create(&self, spec: wire::SandboxSpec, request_id: &str) -> Result<wire::Sandbox, Error> {
+        let sandbox = Some(wire::Sandbox { spec: Some(spec), ..Default::default() });
+        let request = wire::CreateSandboxRequest { sandbox, request_id: request_id.to_owned() };
+        Ok(self.sandboxes.clone().create_sandbox(request).await?.into_inner())
+    }
+
+    /// What is known of a sandbox.
+    ///
+    /// # Errors
+    /// When the call fails.
+    pub async fn get(&self, id: &str) -> Result<wire::Sandbox, Error> {
+        let request = wire::GetSandboxRequest { sandbox_id: id.to_owned() };
+        Ok(self.sandboxes.clone().get_sandbox(request).await?.into_inner())
+    }
+
+    /// Every sandbox that is selected, from all pages.
+    ///
+    /// # Errors
+    /// When a call fails.
+    pub async fn list(&self, select: Select) -> Result<Vec<wire::Sandbox>, Error> {
+        let mut request = wire::ListSandboxesRequest {
+            page_size: PAGE_SIZE,
+            tags: select.tags,
+            state: select.state.unwrap_or_default().into(),
+            show_terminated: select.show_terminated,
+            ..Default::default()
+        };
+        let mut all = Vec::new();
+        loop {
+            let page = self.sandboxes.clone().list_sandboxes(request.clone()).await?.into_inner();
+            all.extend(page.sandboxes);
+            if page.next_page_token.is_empty() {
+                return Ok(all);
+            }
+            if page.next_page_token == request.page_token {
+                return Err(Error::Protocol("a listing that never ends".to_owned()));
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
+    /// Ends a sandbox: SIGTERM, and SIGKILL after `grace`. Returns once the end is on record; [`Client::wait`]
+    /// tells when it is over. `None` if there was none and `missing_ok` allows for that.
+    ///
+    /// # Errors
+    /// When the call fails.
+    pub async fn delete(
+        &self,
+        id: &str,
+        grace: Duration,
+        missing_ok: bool,
+    ) -> Result<Option<wire::Sandbox>, Error> {
+        let request = wire::DeleteSandboxRequest {
+            sandbox_id: id.to_owned(),
+            grace_period_seconds: i32::try_from(grace.as_secs()).unwrap_or(i32::MAX),
+            allow_missing: missing_ok,
+            ..Default::default()
+        };
+        match self.sandboxes.clone().delete_sandbox(request).await.map_err(Error::from) {
+            Ok(answer) => Ok(answer.into_inner().sandbox),
+            Err(error) if missing_ok && error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Ends every sandbox that has all of `tags`, or every one if `all` says so.
+    ///
+    /// # Errors
+    /// When the call fails.
+    pub async fn purge(&self, tags: &[String], all: bool, dry_run: bool) -> Result<PurgeAnswer, Error> {
+        let request = wire::PurgeSandboxesRequest {
+            tags: tags.to_vec(),
+            dry_run,
+            purge_all: all,
+            ..Default::default()
+        };
+        let answer = self.sandboxes.clone().purge_sandboxes(request).await?.into_inner();
+        Ok(PurgeAnswer {
+            count: usize::try_from(answer.purge_count).unwrap_or_default(),
+            failed: answer.failed_sandbox_ids,
+            retryable: answer.retryable_failed_sandbox_ids,
+        })
+    }
+
+    /// Runs a command in a sandbox; waits while the sandbox is still being made.
+    ///
+    /// # Errors
+    /// When the sandbox is not there, does not run, or the call fails. A command that cannot be run is an event.
+    pub async fn exec(&self, command: ExecCommand) -> Result<Exec, Error> {
+        let (requests, queue) = mpsc::channel(STDIN_QUEUE);
+        // There is room: the queue is new.
+        let _ = requests.send(command.into_message()).await;
+        let responses = self.sandboxes.clone().stream_exec(ReceiverStream::new(queue)).await?.into_inner();
+        Ok(Exec { stdin: ExecStdin { requests }, events: ExecEvents { responses } })
+    }
+
+    /// Waits, without bound, until a sandbox has ended and everything that it held is released.
+    ///
+    /// # Errors
+    /// When the call fails.
+    pub async fn wait(&self, id: &str) -> Result<wire::Sandbox, Error> {
+        let request = own::WaitRequest { sandbox_id: id.to_owned() };
+        Ok(self.own.clone().wait(request).await?.into_inner())
+    }
+
+    /// Waits until commands can be run in a sandbox, or it has ended, or `limit` has passed.
+    ///
+    /// # Errors
+    /// When a call fails.
+    pub async fn wait_started(&self, id: &str, limit: Duration) -> Result<wire::Sandbox, Error> {
+        let deadline = Instant::now() + limit;
+        let (mut pause, longest) = PAUSES;
+        loop {
+            let sandbox = self.get(id).await?;
+            let state = sandbox.status.as_ref().map(wire::SandboxStatus::state).unwrap_or_default();
+            let starting = matches!(state, wire::State::Pending | wire::State::Creating);
+            let next = Instant::now() + pause;
+            if !starting || next > deadline {
+                return Ok(sandbox);
+            }
+            sleep_until(next).await;
+            pause = (pause * 2).min(longest);
+        }
+    }
+
+    /// Ends every sandbox of the home, the runtime's helpers and the daemon.
+    ///
+    /// # Errors
+    /// When the call fails.
+    pub async fn shutdown(&self) -> Result<(), Error> {
+        self.own.clone().shutdown(own::ShutdownRequest {}).await?;
+        Ok(())
+    }
+}

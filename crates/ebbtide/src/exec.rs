@@ -1,0 +1,138 @@
+//! A command that runs in a sandbox, as its caller holds it: something to write to and something to read from.
+//!
+//! Both directions are bounded: a command that does not read stops its writer, a caller that does not read stops
+//! the command. Dropping [`ExecEvents`] ends the command.
+
+use std::collections::BTreeMap;
+
+use ebbtide_proto::coreweave::sandbox::v1 as wire;
+use tokio::sync::mpsc;
+use tonic::Streaming;
+
+use crate::Error;
+
+/// How many pieces of standard input may wait for the connection.
+pub(crate) const STDIN_QUEUE: usize = 8;
+
+/// A command to run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ExecCommand {
+    /// The sandbox.
+    pub sandbox_id: String,
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// Environment on top of the sandbox's.
+    pub env: BTreeMap<String, String>,
+}
+
+impl ExecCommand {
+    pub(crate) fn into_message(self) -> wire::ExecStreamRequest {
+        use wire::exec_stream_request::Message;
+        let init = wire::ExecStreamInit {
+            sandbox_id: self.sandbox_id,
+            command: self.argv,
+            env: self.env.into_iter().collect(),
+            ..Default::default()
+        };
+        wire::ExecStreamRequest { message: Some(Message::Init(init)) }
+    }
+}
+
+/// A command that runs.
+#[derive(Debug)]
+pub struct Exec {
+    /// Its standard input.
+    pub stdin: ExecStdin,
+    /// What it does.
+    pub events: ExecEvents,
+}
+
+/// The standard input of a command. Dropping it without [`ExecStdin::close`] closes it too.
+#[derive(Debug)]
+pub struct ExecStdin {
+    pub(crate) requests: mpsc::Sender<wire::ExecStreamRequest>,
+}
+
+impl ExecStdin {
+    /// Writes; waits while the command does not read. `false` if the command is gone.
+    pub async fn write(&self, data: Vec<u8>) -> bool {
+        self.requests.send(stdin(data)).await.is_ok()
+    }
+
+    /// As [`ExecStdin::write`], from a thread that may block.
+    pub fn blocking_write(&self, data: Vec<u8>) -> bool {
+        self.requests.blocking_send(stdin(data)).is_ok()
+    }
+
+    /// Says that nothing more comes.
+    pub async fn close(self) {
+        // A command that has ended already needs no end of file.
+        let _ = self.requests.send(close()).await;
+    }
+
+    /// As [`ExecStdin::close`], from a thread that may block.
+    pub fn blocking_close(self) {
+        let _ = self.requests.blocking_send(close());
+    }
+}
+
+fn stdin(data: Vec<u8>) -> wire::ExecStreamRequest {
+    use wire::exec_stream_request::Message;
+    wire::ExecStreamRequest { message: Some(Message::Stdin(data.into())) }
+}
+
+fn close() -> wire::ExecStreamRequest {
+    use wire::exec_stream_request::Message;
+    wire::ExecStreamRequest { message: Some(Message::Close(wire::ExecStreamClose {})) }
+}
+
+/// Something that a command did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExecEvent {
+    /// It has started.
+    Ready,
+    /// It wrote to standard output.
+    Stdout(Vec<u8>),
+    /// It wrote to standard error.
+    Stderr(Vec<u8>),
+    /// It ended with this code, 128 plus the signal if a signal ended it. Nothing comes after.
+    Exit(i32),
+    /// It could not be run, or was cut off. Nothing comes after.
+    Failed {
+        /// The machine-readable cause, e.g. `COMMAND_NOT_FOUND`.
+        code: String,
+        /// The words.
+        message: String,
+    },
+}
+
+/// The events of a command, in order.
+#[derive(Debug)]
+pub struct ExecEvents {
+    pub(crate) responses: Streaming<wire::ExecStreamResponse>,
+}
+
+impl ExecEvents {
+    /// The next event; waits without bound. Safe to drop at any await.
+    ///
+    /// # Errors
+    /// When the stream ends before the command did.
+    pub async fn next(&mut self) -> Result<ExecEvent, Error> {
+        use wire::exec_stream_output::Stream;
+        use wire::exec_stream_response::Message;
+        let response = self.responses.message().await?;
+        let message = response
+            .ok_or_else(|| Error::Protocol("the command's stream ended without an exit code".to_owned()))?
+            .message;
+        Ok(match message {
+            Some(Message::Ready(_)) => ExecEvent::Ready,
+            Some(Message::Output(output)) if output.stream() == Stream::Stderr => {
+                ExecEvent::Stderr(output.data.into())
+            }
+            Some(Message::Output(output)) => ExecEvent::Stdout(output.data.into()),
+            Some(Message::Exit(exit)) => ExecEvent::Exit(exit.exit_code),
+            Some(Message::Error(error)) => ExecEvent::Failed { code: error.code, message: error.message },
+            None => return Err(Error::Protocol("an empty event of a command".to_owned())),
+        })
+    }
+}
