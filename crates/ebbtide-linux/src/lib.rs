@@ -1,5 +1,6 @@
 //! Placeholder.
 
+pub mod audit;
 pub mod disk;
 mod sys_error;
 
