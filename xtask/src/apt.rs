@@ -13,10 +13,16 @@ pub(crate) struct Need {
     pub(crate) package: &'static str,
 }
 
+impl Need {
+    /// Whether the file is there.
+    pub(crate) fn is_met(&self) -> bool {
+        Path::new(self.file).exists()
+    }
+}
+
 /// Installs the packages of every need that is not met.
 pub(crate) fn install(needs: &[Need]) -> Result<(), Error> {
-    let missing: Vec<&str> =
-        needs.iter().filter(|need| !Path::new(need.file).exists()).map(|need| need.package).collect();
+    let missing: Vec<&str> = needs.iter().filter(|need| !need.is_met()).map(|need| need.package).collect();
     if missing.is_empty() {
         return Ok(());
     }

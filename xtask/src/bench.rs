@@ -1,7 +1,13 @@
 //! `cargo xtask bench`: builds what is measured and what measures, then lets the latter run.
+//!
+//! The measuring program speaks the protocol and so takes a while to build; it is a package of its own, to keep this
+//! one quick. It runs in a private mount namespace: whatever it mounts is gone with it.
+
 use clap::Args;
 
-use crate::Error;
+use crate::apt::{self, Need};
+use crate::workspace::Workspace;
+use crate::{Error, process};
 
 /// What to measure.
 #[derive(Args)]
@@ -9,12 +15,34 @@ pub(crate) struct Options {
     /// Install the runtimes to compare with (Debian packages) where they are missing.
     #[arg(long)]
     install: bool,
-    /// Few repetitions: to see that it works, not to quote.
+    /// Few repetitions, printed: to see that it works, not to quote.
     #[arg(long)]
     quick: bool,
 }
 
-/// Measures.
-pub(crate) fn run(_options: &Options) -> Result<(), Error> {
-    Ok(())
+const RIVALS: [Need; 3] = [
+    Need { file: "/usr/bin/bwrap", package: "bubblewrap" },
+    Need { file: "/usr/bin/crun", package: "crun" },
+    Need { file: "/usr/sbin/runc", package: "runc" },
+];
+
+/// Measures; writes docs/benchmarks.md unless it is a quick look.
+pub(crate) fn run(options: &Options) -> Result<(), Error> {
+    if options.install {
+        apt::install(&RIVALS)?;
+    }
+    if let Some(missing) = RIVALS.iter().find(|need| !need.is_met()) {
+        return Err(Error::NoRival { package: missing.package });
+    }
+    let workspace = Workspace::locate()?;
+    process::run(&mut workspace.cargo(["build", "--release", "--package=ebb", "--package=ebbtide-bench"]))?;
+    let release = workspace.target.join("release");
+    let mut measure = process::command("unshare", ["--mount", "--propagation", "private", "--"]);
+    measure.arg(release.join("ebbtide-bench")).arg("measure").arg("--ebb").arg(release.join("ebb"));
+    if options.quick {
+        measure.arg("--quick");
+    } else {
+        measure.arg("--report").arg(workspace.root.join("docs/benchmarks.md"));
+    }
+    process::run(&mut measure)
 }

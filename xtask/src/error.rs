@@ -22,6 +22,10 @@ pub(crate) enum Error {
         "packages are missing ({packages}) and only root can install them; run as root, or install them first"
     )]
     NotRoot { packages: String },
+    #[error(
+        "{package} is not installed; `cargo xtask bench --install` installs what Ebbtide is compared with"
+    )]
+    NoRival { package: &'static str },
     #[error("the virtual machine with Linux {kernel} did not finish within {limit:?}; see {console}")]
     VmTimeout { kernel: String, limit: Duration, console: PathBuf },
     #[error("the checks failed under Linux {kernels}; see {directory}")]

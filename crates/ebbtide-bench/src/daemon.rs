@@ -1,0 +1,114 @@
+//! Ebbtide as a contender: a daemon of its own home, called over a warm channel as any Rust program calls it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use ebbtide::proto::coreweave::sandbox::v1 as wire;
+use ebbtide::{Client, ConnectOptions, ExecCommand, ExecEvent, HomeLocation, connect};
+
+use crate::Error;
+use crate::peers::PROGRAM;
+
+/// A daemon and a connection to it.
+pub(crate) struct Daemon {
+    ebb: PathBuf,
+    state_dir: PathBuf,
+    /// The id that every kernel name of this home carries.
+    pub(crate) home_id: String,
+    client: Client,
+}
+
+impl Daemon {
+    /// Starts a daemon for a new home in `state_dir`.
+    pub(crate) async fn start(ebb: &Path, state_dir: &Path) -> Result<Self, Error> {
+        let home = HomeLocation::new(state_dir, "/run/ebbtide").open()?;
+        let options = ConnectOptions { executable: Some(ebb.to_owned()), ..Default::default() };
+        let client = connect(&home, &options).await?;
+        Ok(Self {
+            ebb: ebb.to_owned(),
+            state_dir: state_dir.to_owned(),
+            home_id: home.id().to_owned(),
+            client,
+        })
+    }
+
+    /// From the request to the answer of the first command, and on to the word that everything is gone.
+    pub(crate) async fn once(&self) -> Result<(Duration, Duration), Error> {
+        let started = Instant::now();
+        let id = self.create().await?;
+        self.true_in(&id).await?;
+        let answered = started.elapsed();
+        self.end(&id).await?;
+        Ok((answered, started.elapsed()))
+    }
+
+    /// Makes a sandbox and waits until a command can be run in it.
+    pub(crate) async fn idle(&self) -> Result<String, Error> {
+        let id = self.create().await?;
+        self.true_in(&id).await?;
+        Ok(id)
+    }
+
+    /// Runs the program in a sandbox that runs.
+    pub(crate) async fn exec(&self, id: &str) -> Result<Duration, Error> {
+        let started = Instant::now();
+        self.true_in(id).await?;
+        Ok(started.elapsed())
+    }
+
+    /// Stops a sandbox with no grace; over when everything of it is gone.
+    pub(crate) async fn stop(&self, id: &str) -> Result<Duration, Error> {
+        let started = Instant::now();
+        self.end(id).await?;
+        Ok(started.elapsed())
+    }
+
+    /// Whether `ebb doctor` finds nothing wrong, and what it says.
+    pub(crate) fn doctor(&self) -> Result<(bool, String), Error> {
+        let output = self.ebb(&["doctor", "--json"])?;
+        Ok((output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned()))
+    }
+
+    /// Ends everything of the home.
+    pub(crate) fn shutdown(&self) -> Result<(), Error> {
+        let output = self.ebb(&["shutdown"])?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(Error::Unexpected(format!("`ebb shutdown` ({})", String::from_utf8_lossy(&output.stderr))))
+    }
+
+    fn ebb(&self, arguments: &[&str]) -> Result<std::process::Output, Error> {
+        Command::new(&self.ebb)
+            .args(arguments)
+            .env("EBBTIDE_HOME", &self.state_dir)
+            .output()
+            .map_err(Error::io(format!("running {}", self.ebb.display())))
+    }
+
+    async fn create(&self) -> Result<String, Error> {
+        let container = wire::Container { name: "main".into(), image: "host".into(), ..Default::default() };
+        let spec = wire::SandboxSpec { containers: vec![container], ..Default::default() };
+        Ok(self.client.create(spec, "").await?.sandbox_id)
+    }
+
+    async fn true_in(&self, id: &str) -> Result<(), Error> {
+        let command = ExecCommand { sandbox_id: id.into(), argv: vec![PROGRAM.into()], ..Default::default() };
+        let mut exec = self.client.exec(command).await?;
+        exec.stdin.close().await;
+        loop {
+            match exec.events.next().await? {
+                ExecEvent::Exit(0) => return Ok(()),
+                ExecEvent::Ready => {}
+                other => return Err(Error::Exec(format!("{other:?}"))),
+            }
+        }
+    }
+
+    async fn end(&self, id: &str) -> Result<(), Error> {
+        self.client.delete(id, Duration::ZERO, false).await?;
+        self.client.wait(id).await?;
+        Ok(())
+    }
+}

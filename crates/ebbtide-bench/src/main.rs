@@ -1,0 +1,91 @@
+//! Measures Ebbtide beside other ways to run a command in isolation. Started by `cargo xtask bench`, which builds
+//! what is measured and gives this program a mount namespace of its own.
+
+mod daemon;
+mod error;
+mod facts;
+mod helper;
+mod leftovers;
+mod measure;
+mod mounts;
+mod peers;
+mod report;
+mod stats;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::error::Error;
+use crate::measure::Amount;
+
+#[derive(Parser)]
+#[command(name = "ebbtide-bench", about = "Measures Ebbtide beside other ways to run a command in isolation")]
+struct Cli {
+    #[command(subcommand)]
+    role: Role,
+}
+
+#[derive(Subcommand)]
+enum Role {
+    /// Measures and writes the report.
+    Measure {
+        /// The `ebb` to measure.
+        #[arg(long)]
+        ebb: PathBuf,
+        /// Where to write the report; standard output if not given.
+        #[arg(long)]
+        report: Option<PathBuf>,
+        /// Few repetitions: to see that it works, not to quote.
+        #[arg(long)]
+        quick: bool,
+    },
+    /// Starts other programs and takes their time; for `measure` only.
+    #[command(name = helper::ROLE, hide = true)]
+    Helper,
+}
+
+/// How many mounts a host has beside its own, in turn.
+const MOUNTS: [usize; 2] = [0, 500];
+const FULL: Amount = Amount { rounds: 20, block: 10, gapped: 60 };
+const QUICK: Amount = Amount { rounds: 3, block: 5, gapped: 5 };
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().role {
+        Role::Helper => helper::serve(),
+        Role::Measure { ebb, report, quick } => run(&ebb, report, if quick { QUICK } else { FULL }),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ebbtide-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(ebb: &std::path::Path, report: Option<PathBuf>, amount: Amount) -> Result<(), Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Error::io("starting the client's runtime"))?;
+    let machine = facts::machine();
+    let (mut outcomes, mut aftermaths) = (Vec::new(), Vec::new());
+    for mounts in MOUNTS {
+        let (measured, aftermath) = runtime.block_on(measure::under(mounts, ebb, amount))?;
+        outcomes.extend(measured);
+        aftermaths.push(aftermath);
+    }
+    let page = report::page(&machine, amount, &outcomes, &aftermaths);
+    match report {
+        Some(path) => {
+            std::fs::write(&path, page).map_err(Error::io(format!("writing {}", path.display())))?
+        }
+        None => print!("{page}"),
+    }
+    let bad = aftermaths.iter().filter(|after| !after.doctor || !after.left.is_empty());
+    let said: Vec<String> =
+        bad.map(|after| format!("{}\n{}", after.left.join("\n"), after.doctor_said)).collect();
+    if said.is_empty() { Ok(()) } else { Err(Error::Leftovers(said.join("\n"))) }
+}

@@ -1,0 +1,257 @@
+//! The contest: who takes part, and in which order.
+//!
+//! Back to back, each contender runs a block of measurements in its turn, so that what it leaves for later (a
+//! namespace that the kernel takes apart, a pool that fills itself) is paid for by its own next run and not by its
+//! rival's. With gaps, the machine is idle before each single measurement, as it is for a person who types a command.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use crate::daemon::Daemon;
+use crate::helper::Helper;
+use crate::mounts::ExtraMounts;
+use crate::peers::{self, Oci};
+use crate::stats::Samples;
+use crate::{Error, leftovers};
+
+/// How much is measured.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Amount {
+    /// Turns of each contender, back to back.
+    pub(crate) rounds: usize,
+    /// Measurements in a turn.
+    pub(crate) block: usize,
+    /// Measurements of each contender with gaps.
+    pub(crate) gapped: usize,
+}
+
+/// Nothing runs for this long before a measurement with gaps.
+pub(crate) const GAP: Duration = Duration::from_millis(300);
+/// Between two turns.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Subject {
+    EbbtideOnce,
+    Plain,
+    Unshare,
+    Bwrap,
+    CrunRun,
+    RuncRun,
+    EbbtideExec,
+    CrunExec,
+    RuncExec,
+    EbbtideStop,
+    CrunDelete,
+    RuncDelete,
+}
+
+impl Subject {
+    pub(crate) const ALL: [Self; 12] = [
+        Self::EbbtideOnce,
+        Self::Plain,
+        Self::Unshare,
+        Self::Bwrap,
+        Self::CrunRun,
+        Self::RuncRun,
+        Self::EbbtideExec,
+        Self::CrunExec,
+        Self::RuncExec,
+        Self::EbbtideStop,
+        Self::CrunDelete,
+        Self::RuncDelete,
+    ];
+
+    /// As the report names it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::EbbtideOnce => "**ebbtide: create → exec → gone**",
+            Self::Plain => "fork + exec of the program, no isolation",
+            Self::Unshare => "`unshare`, all namespaces",
+            Self::Bwrap => "`bwrap --unshare-all`",
+            Self::CrunRun => "`crun run`",
+            Self::RuncRun => "`runc run`",
+            Self::EbbtideExec => "**ebbtide: exec**",
+            Self::CrunExec => "`crun exec`",
+            Self::RuncExec => "`runc exec`",
+            Self::EbbtideStop => "**ebbtide: stop**",
+            Self::CrunDelete => "`crun delete --force`",
+            Self::RuncDelete => "`runc delete --force`",
+        }
+    }
+}
+
+/// All measurements under one condition.
+pub(crate) struct Outcome {
+    /// How many mounts were added to the host's.
+    pub(crate) mounts: usize,
+    /// Whether the machine was left idle before each measurement.
+    pub(crate) gaps: bool,
+    samples: Vec<Samples>,
+    /// Until the answer of the first command, of [`Subject::EbbtideOnce`].
+    pub(crate) first_answer: Samples,
+}
+
+impl Outcome {
+    fn new(mounts: usize, gaps: bool) -> Self {
+        let samples = vec![Samples::default(); Subject::ALL.len()];
+        Self { mounts, gaps, samples, first_answer: Samples::default() }
+    }
+
+    /// The measurements of a contender.
+    pub(crate) fn of(&self, subject: Subject) -> &Samples {
+        &self.samples[subject as usize]
+    }
+
+    fn add(&mut self, subject: Subject, round: &[Turn]) {
+        let taken = |pick: fn(&Turn) -> Duration| round.iter().map(pick).collect::<Vec<_>>();
+        self.samples[subject as usize].add_round(&taken(|turn| turn.taken));
+        if subject == Subject::EbbtideOnce {
+            self.first_answer.add_round(&taken(|turn| turn.first_answer));
+        }
+    }
+}
+
+/// What came of the daemon's and the containers' end under one number of mounts.
+pub(crate) struct Aftermath {
+    /// How many mounts were added to the host's.
+    pub(crate) mounts: usize,
+    /// Whether `ebb doctor --json` found nothing wrong after the last measurement.
+    pub(crate) doctor: bool,
+    /// What doctor said.
+    pub(crate) doctor_said: String,
+    /// What is left after `ebb shutdown`.
+    pub(crate) left: Vec<String>,
+}
+
+struct Turn {
+    taken: Duration,
+    first_answer: Duration,
+}
+
+struct Contest<'a> {
+    daemon: &'a Daemon,
+    helper: &'a mut Helper,
+    crun: &'a Oci,
+    runc: &'a Oci,
+    idle: String,
+}
+
+/// Measures everything with `count` more mounts than the host has.
+pub(crate) async fn under(
+    count: usize,
+    ebb: &Path,
+    amount: Amount,
+) -> Result<(Vec<Outcome>, Aftermath), Error> {
+    // On a disk, as a home usually is; /tmp may be memory.
+    let place = tempfile::Builder::new()
+        .prefix("ebbtide-bench-")
+        .tempdir_in("/var/tmp")
+        .map_err(Error::io("making a directory in /var/tmp"))?;
+    let mounts = ExtraMounts::make(count)?;
+    let mark = place.path().file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let mut helper = Helper::start()?;
+    let crun = Oci::prepare("crun", place.path(), &mark)?;
+    let runc = Oci::prepare("runc", place.path(), &mark)?;
+    let state_dir = place.path().join("home");
+    let daemon = Daemon::start(ebb, &state_dir).await?;
+
+    let measured = tokio::select! {
+        measured = measure(count, &daemon, &mut helper, &crun, &runc, amount) => measured,
+        _ = tokio::signal::ctrl_c() => Err(Error::Interrupted),
+    };
+
+    let doctor = daemon.doctor();
+    crun.clean(&mut helper, &["idle", "stop", "once"]);
+    runc.clean(&mut helper, &["idle", "stop", "once"]);
+    let ended = daemon.shutdown();
+    drop((helper, mounts));
+    let left = leftovers::find(&[&mark, &daemon.home_id], &state_dir);
+    let outcomes = measured?;
+    ended?;
+    let (doctor, doctor_said) = doctor?;
+    Ok((outcomes, Aftermath { mounts: count, doctor, doctor_said, left }))
+}
+
+async fn measure(
+    mounts: usize,
+    daemon: &Daemon,
+    helper: &mut Helper,
+    crun: &Oci,
+    runc: &Oci,
+    amount: Amount,
+) -> Result<Vec<Outcome>, Error> {
+    for oci in [crun, runc] {
+        helper.time(&oci.start("idle"))?;
+    }
+    let idle = daemon.idle().await?;
+    let mut contest = Contest { daemon, helper, crun, runc, idle };
+    for subject in Subject::ALL {
+        contest.turn(subject, Duration::ZERO).await?;
+    }
+    let mut outcomes = Vec::new();
+    for gaps in [false, true] {
+        let (rounds, block) = if gaps { (amount.gapped, 1) } else { (amount.rounds, amount.block) };
+        let mut outcome = Outcome::new(mounts, gaps);
+        for round in 0..rounds {
+            eprint!(
+                "\r{mounts} mounts, {}: {}/{rounds} ",
+                if gaps { "gaps" } else { "back to back" },
+                round + 1
+            );
+            // Nobody always comes after the same rival.
+            for position in 0..Subject::ALL.len() {
+                let subject = Subject::ALL[(position * 5 + round) % Subject::ALL.len()];
+                let gap = if gaps { GAP } else { Duration::ZERO };
+                sleep(gap.max(PAUSE)).await;
+                let mut turns = Vec::with_capacity(block);
+                for _ in 0..block {
+                    turns.push(contest.turn(subject, gap).await?);
+                }
+                outcome.add(subject, &turns);
+            }
+        }
+        eprintln!();
+        outcomes.push(outcome);
+    }
+    daemon.stop(&contest.idle).await?;
+    Ok(outcomes)
+}
+
+impl Contest<'_> {
+    /// One measurement. A stop needs something to stop; `gap` lies between the two.
+    async fn turn(&mut self, subject: Subject, gap: Duration) -> Result<Turn, Error> {
+        let helper = &mut *self.helper;
+        let taken = match subject {
+            Subject::EbbtideOnce => {
+                let (first_answer, taken) = self.daemon.once().await?;
+                return Ok(Turn { taken, first_answer });
+            }
+            Subject::Plain => helper.time(&peers::plain()),
+            Subject::Unshare => helper.time(&peers::unshare()),
+            Subject::Bwrap => helper.time(&peers::bwrap()),
+            Subject::CrunRun => helper.time(&self.crun.run()),
+            Subject::RuncRun => helper.time(&self.runc.run()),
+            Subject::EbbtideExec => self.daemon.exec(&self.idle).await,
+            Subject::CrunExec => helper.time(&self.crun.exec("idle")),
+            Subject::RuncExec => helper.time(&self.runc.exec("idle")),
+            Subject::EbbtideStop => {
+                let id = self.daemon.idle().await?;
+                sleep(gap).await;
+                self.daemon.stop(&id).await
+            }
+            Subject::CrunDelete => stop(helper, self.crun, gap).await,
+            Subject::RuncDelete => stop(helper, self.runc, gap).await,
+        }?;
+        Ok(Turn { taken, first_answer: taken })
+    }
+}
+
+async fn stop(helper: &mut Helper, oci: &Oci, gap: Duration) -> Result<Duration, Error> {
+    helper.time(&oci.start("stop"))?;
+    sleep(gap).await;
+    helper.time(&oci.delete("stop"))
+}

@@ -1,0 +1,154 @@
+//! Writes docs/benchmarks.md: the numbers, what they were measured on, and how they compare with the goals.
+
+use std::fmt::Write as _;
+
+use crate::measure::{Aftermath, Amount, GAP, Outcome, Subject};
+use crate::stats::{Samples, Summary};
+
+const HEAD: &str = "\
+# Benchmarks
+
+What one disposable command costs, beside what else there is. This page is the output of `cargo xtask bench`; run it
+yourself (root, Debian 12):
+
+```sh
+cargo xtask bench --install   # installs bubblewrap, crun and runc, builds a release, measures for ten minutes
+cargo xtask bench --quick     # one minute: shows that it works, gives no numbers to quote
+```
+
+## What is measured
+
+- **create → exec → gone**: over gRPC by the Rust client (`ebbtide`) on a warm channel: CreateSandbox, a StreamExec of
+  `/bin/true` up to its exit code, DeleteSandbox with no grace, then Wait, whose answer says that nothing of the sandbox
+  is left. Default settings: user namespace, own network namespace, bounds on memory, processes and disk, seccomp.
+- **exec**: `/bin/true` in a sandbox that runs. **stop**: DeleteSandbox with no grace up to Wait's answer.
+- The others run the same program, started by a small helper process, from its fork to its end. bwrap and the containers
+  see the host's `/usr` read-only, as the image `host` does. crun and runc get bounds on memory and processes, but no user
+  namespace, no bounded disk and no seccomp filter; bwrap and `unshare` get no bounds at all. That is to their advantage.
+- crun refuses to work beside the empty cgroup v2 tree of a hybrid host. It runs in a mount namespace without it.
+- Contenders take turns in one run. *Back to back*: blocks of the same contender, so that each pays for its own
+  aftermath. *With gaps*: the machine is idle before each measurement, as it is for a person who types a command.
+- *Ratio* is of the medians; in brackets the quartiles of the ratio within each round, in which the rivals ran in turn.
+  Where the quartiles are far apart, the machine was unsteady, and a small difference means nothing.
+";
+
+/// The page.
+pub(crate) fn page(
+    machine: &[(&str, String)],
+    amount: Amount,
+    outcomes: &[Outcome],
+    aftermaths: &[Aftermath],
+) -> String {
+    let mut page = String::from(HEAD);
+    // Writing to a string cannot fail.
+    let _ = writeln!(page, "\n## Machine\n\n| | |\n|---|---|");
+    for (name, value) in machine {
+        let _ = writeln!(page, "| {name} | {value} |");
+    }
+    let _ = writeln!(
+        page,
+        "\nEach contender: {} rounds of {} back to back, {} single measurements with gaps of {} ms.",
+        amount.rounds,
+        amount.block,
+        amount.gapped,
+        GAP.as_millis()
+    );
+    goals(&mut page, outcomes);
+    for outcome in outcomes {
+        let _ = writeln!(page, "\n## {}\n", title(outcome));
+        table(&mut page, "one command", outcome, &ONCE, Subject::Bwrap);
+        table(&mut page, "exec in what runs", outcome, &EXEC, Subject::CrunExec);
+        table(&mut page, "stop", outcome, &STOP, Subject::CrunDelete);
+    }
+    after(&mut page, aftermaths);
+    page
+}
+
+const ONCE: [Subject; 6] = [
+    Subject::EbbtideOnce,
+    Subject::Plain,
+    Subject::Unshare,
+    Subject::Bwrap,
+    Subject::CrunRun,
+    Subject::RuncRun,
+];
+const EXEC: [Subject; 4] = [Subject::EbbtideExec, Subject::Plain, Subject::CrunExec, Subject::RuncExec];
+const STOP: [Subject; 3] = [Subject::EbbtideStop, Subject::CrunDelete, Subject::RuncDelete];
+
+fn title(outcome: &Outcome) -> String {
+    let pace = if outcome.gaps { "With gaps" } else { "Back to back" };
+    match outcome.mounts {
+        0 => format!("{pace}, the host's own mounts"),
+        mounts => format!("{pace}, {mounts} more mounts"),
+    }
+}
+
+fn table(page: &mut String, name: &str, outcome: &Outcome, subjects: &[Subject], rival: Subject) {
+    let _ = writeln!(page, "| {name}, ms | min | p10 | median | p90 | ratio to {} |", rival.name());
+    let _ = writeln!(page, "|---|--:|--:|--:|--:|:--|");
+    for subject in subjects {
+        row(page, subject.name(), outcome.of(*subject), outcome.of(rival));
+        if *subject == Subject::EbbtideOnce {
+            row(page, "ebbtide, of it until the command's answer", &outcome.first_answer, outcome.of(rival));
+        }
+    }
+    page.push('\n');
+}
+
+fn row(page: &mut String, name: &str, samples: &Samples, rival: &Samples) {
+    let (Some(Summary { min, p10, median, p90, .. }), Some(ratio)) =
+        (samples.summary(), samples.ratio_to(rival))
+    else {
+        return;
+    };
+    let _ = writeln!(
+        page,
+        "| {name} | {min:.2} | {p10:.2} | {median:.2} | {p90:.2} | {:.2} [{:.2} – {:.2}] |",
+        ratio.of_medians, ratio.lower, ratio.upper
+    );
+}
+
+/// The goals, each with what was measured, met or not.
+fn goals(page: &mut String, outcomes: &[Outcome]) {
+    let _ = writeln!(page, "\n## Goals\n\n| goal | measured | |\n|---|---|---|");
+    for outcome in outcomes.iter().filter(|outcome| outcome.mounts == 0) {
+        let pace = if outcome.gaps { "with gaps" } else { "back to back" };
+        let limits = [
+            (
+                "create → exec → gone",
+                Subject::EbbtideOnce,
+                "bwrap",
+                Subject::Bwrap,
+                if outcome.gaps { 1.3 } else { 1.0 },
+            ),
+            ("exec", Subject::EbbtideExec, "crun exec", Subject::CrunExec, 0.4),
+        ];
+        for (what, mine, name, rival, limit) in limits {
+            let Some(ratio) = outcome.of(mine).ratio_to(outcome.of(rival)) else { continue };
+            let verdict = if ratio.of_medians <= limit { "met" } else { "**not met**" };
+            let _ = writeln!(
+                page,
+                "| {what}, {pace}: at most {limit} × {name} | {:.2} × [{:.2} – {:.2}] | {verdict} |",
+                ratio.of_medians, ratio.lower, ratio.upper
+            );
+        }
+    }
+}
+
+fn after(page: &mut String, aftermaths: &[Aftermath]) {
+    let _ = writeln!(page, "## What is left after the run\n");
+    for Aftermath { mounts, doctor, left, .. } in aftermaths {
+        let doctor = if *doctor { "finds nothing wrong" } else { "**finds something wrong**" };
+        let _ = writeln!(
+            page,
+            "- with {mounts} more mounts: `ebb doctor` after the last measurement {doctor}; after `ebb shutdown` a look at \
+             the kernel that shares no code with it finds {} processes, cgroups, mounts, loop devices, directories or id \
+             claims of this home or these containers",
+            if left.is_empty() { "no".to_owned() } else { format!("**{}**", left.len()) },
+        );
+        for thing in left {
+            let _ = writeln!(page, "  - {thing}");
+        }
+    }
+    let _ = writeln!(page, "\nSee [the design](design.md) for why it costs what it costs.");
+}
