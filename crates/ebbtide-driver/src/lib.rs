@@ -3,10 +3,13 @@
 //! A driver knows sandboxes, not tenants, leases or requests. Everything it makes it can list again after a
 //! restart of the process that uses it, and everything it lists it can destroy, as often as it is asked to.
 
+#[cfg(feature = "conformance")]
 pub mod conformance;
 mod end;
 mod error;
 mod exec;
+#[cfg(feature = "fake")]
+pub mod fake;
 mod plan;
 
 use async_trait::async_trait;

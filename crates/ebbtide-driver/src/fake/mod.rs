@@ -1,0 +1,116 @@
+//! A driver that runs sandboxes in memory, for tests of the layers above a driver and of the conformance kit.
+//!
+//! No process is ever started. Commands are simulated: a few programs (`true`, `false`, `echo`, `cat`, `sleep`,
+//! `seq`, `pwd`, `kill`, `test -e`) and a small `sh -c` (see `shell`). Everything that would live in the kernel
+//! lives in a [`World`], which outlives the driver: a second [`FakeDriver`] on the same world is what a daemon
+//! sees after its restart. The world's timers run on the tokio runtime that called [`Driver::create`].
+
+mod exec;
+mod process;
+mod programs;
+mod sandbox;
+mod shell;
+mod world;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use ebbtide_model::{SandboxId, StopOptions};
+
+pub use world::{Call, World};
+
+use crate::{
+    DestroyOutcome, Driver, DriverError, EndReport, Exec, ExecRequest, Existing, Leftover, SandboxPlan,
+};
+
+/// A driver whose sandboxes live in memory.
+#[derive(Debug)]
+pub struct FakeDriver {
+    world: Arc<World>,
+}
+
+impl FakeDriver {
+    /// A driver on a world of its own.
+    pub fn new() -> Self {
+        Self::on(Arc::default())
+    }
+
+    /// A driver on a world that exists, as after a restart of the daemon.
+    pub fn on(world: Arc<World>) -> Self {
+        Self { world }
+    }
+
+    /// What would live in the kernel.
+    pub fn world(&self) -> &Arc<World> {
+        &self.world
+    }
+}
+
+impl Default for FakeDriver {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Runs `work` to its end even if the caller's future is dropped.
+async fn finish<T: Send + 'static>(
+    step: &'static str,
+    work: impl Future<Output = Result<T, DriverError>> + Send + 'static,
+) -> Result<T, DriverError> {
+    tokio::spawn(work)
+        .await
+        .map_err(|error| DriverError::Unavailable(format!("{step} was cut off: {error}")))?
+}
+
+#[async_trait]
+impl Driver for FakeDriver {
+    fn name(&self) -> &'static str {
+        "fake"
+    }
+
+    async fn create(&self, plan: &SandboxPlan) -> Result<(), DriverError> {
+        self.world.called(Call::Create)?;
+        let (world, plan) = (Arc::clone(&self.world), plan.clone());
+        finish("create", async move { world.create(plan).await }).await
+    }
+
+    async fn exec(&self, id: &SandboxId, request: ExecRequest) -> Result<Exec, DriverError> {
+        self.world.called(Call::Exec)?;
+        exec::exec(&self.world.find(id)?, request)
+    }
+
+    async fn stop(&self, id: &SandboxId, options: StopOptions) -> Result<(), DriverError> {
+        self.world.called(Call::Stop)?;
+        self.world.find(id)?.stop(options.grace);
+        Ok(())
+    }
+
+    async fn ended(&self, id: &SandboxId) -> Result<EndReport, DriverError> {
+        self.world.called(Call::Ended)?;
+        self.world.find(id)?.ended().await
+    }
+
+    async fn destroy(&self, id: &SandboxId) -> Result<DestroyOutcome, DriverError> {
+        self.world.called(Call::Destroy)?;
+        let (world, id, start) = (Arc::clone(&self.world), id.clone(), Instant::now());
+        finish("destroy", async move { world.destroy(&id, start).await }).await
+    }
+
+    async fn list(&self) -> Result<Vec<Existing>, DriverError> {
+        self.world.called(Call::List)?;
+        Ok(self.world.list())
+    }
+
+    async fn leftovers(&self) -> Result<Vec<Leftover>, DriverError> {
+        Ok(self.world.leftovers())
+    }
+
+    async fn shutdown(&self) -> Result<(), DriverError> {
+        self.world.called(Call::Shutdown)?;
+        for sandbox in self.world.list() {
+            self.destroy(&sandbox.id).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,282 @@
+//! Simulated processes: a task each, with signals, a process group, and what they read and write.
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::Arc;
+
+use ebbtide_model::{Command, ExitStatus};
+use tokio::io::DuplexStream;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use super::programs;
+use super::sandbox::Sandbox;
+use super::shell::Statement;
+use crate::{DriverError, ExecEvent};
+
+/// A simulated process that runs.
+pub(super) struct Process {
+    pub(super) sandbox: Arc<Sandbox>,
+    pub(super) pid: u32,
+    pub(super) group: u32,
+    pub(super) signals: Signals,
+    pub(super) io: Io,
+    pub(super) env: BTreeMap<String, String>,
+    pub(super) directory: String,
+    /// `$0`, `$1` and so on.
+    pub(super) arguments: Vec<String>,
+}
+
+/// A process that was started: its id, and how it ends.
+pub(super) struct Started {
+    pub(super) pid: u32,
+    pub(super) exit: JoinHandle<ExitStatus>,
+}
+
+impl Process {
+    /// Starts a command as the leader of a process group of its own.
+    pub(super) fn start(sandbox: &Arc<Sandbox>, command: &Command, io: Io) -> Result<Started, DriverError> {
+        let program = programs::resolve(sandbox, command)?;
+        let entry = sandbox.processes.enter(None);
+        let Some((pid, group, signals)) = entry else {
+            return Err(DriverError::NotRunning(sandbox.plan.id.clone()));
+        };
+        let mut process = Self {
+            sandbox: Arc::clone(sandbox),
+            pid,
+            group,
+            signals,
+            io,
+            env: sandbox.environment(command),
+            directory: command.working_dir.clone().unwrap_or_else(|| "/".to_owned()),
+            arguments: Vec::new(),
+        };
+        let argv = command.argv.clone();
+        let exit = tokio::spawn(async move {
+            let status = ended(programs::run(&mut process, program, &argv).await);
+            process.leave();
+            status
+        });
+        Ok(Started { pid, exit })
+    }
+
+    /// Starts a statement in the background, in this process's group and with its outputs.
+    pub(super) fn background(&self, statement: Statement) {
+        let Some((pid, group, signals)) = self.sandbox.processes.enter(Some(self.group)) else { return };
+        let mut process = Self {
+            sandbox: Arc::clone(&self.sandbox),
+            pid,
+            group,
+            signals,
+            io: Io { stdin: None, stdout: self.io.stdout.clone(), stderr: self.io.stderr.clone() },
+            env: self.env.clone(),
+            directory: self.directory.clone(),
+            arguments: self.arguments.clone(),
+        };
+        tokio::spawn(async move {
+            let status = ended(programs::run_statement(&mut process, &statement).await);
+            process.leave();
+            status
+        });
+    }
+
+    fn leave(self) {
+        let Self { sandbox, pid, .. } = self;
+        sandbox.processes.leave(pid);
+    }
+}
+
+fn ended(result: Result<u8, ExitStatus>) -> ExitStatus {
+    result.map_or_else(|status| status, ExitStatus::Code)
+}
+
+/// What a process reads and writes.
+pub(super) struct Io {
+    /// `None` is at its end from the start.
+    pub(super) stdin: Option<DuplexStream>,
+    pub(super) stdout: Output,
+    pub(super) stderr: Output,
+}
+
+impl Io {
+    /// Reads nothing, and what it writes is seen by nobody.
+    pub(super) fn nowhere() -> Self {
+        Self { stdin: None, stdout: Output::Nowhere, stderr: Output::Nowhere }
+    }
+}
+
+/// Where a process writes.
+#[derive(Clone)]
+pub(super) enum Output {
+    Nowhere,
+    Stdout(mpsc::Sender<ExecEvent>),
+    Stderr(mpsc::Sender<ExecEvent>),
+    /// Appends to a file of the sandbox.
+    File(String),
+}
+
+impl Process {
+    /// Writes to standard output.
+    pub(super) async fn write(&mut self, bytes: Vec<u8>) -> Result<(), ExitStatus> {
+        let output = self.io.stdout.clone();
+        self.write_to(&output, bytes).await
+    }
+
+    pub(super) async fn write_to(&mut self, output: &Output, bytes: Vec<u8>) -> Result<(), ExitStatus> {
+        let (sender, event) = match output {
+            Output::Nowhere => return Ok(()),
+            Output::File(path) => {
+                self.sandbox.files().entry(path.clone()).or_default().extend(bytes);
+                return Ok(());
+            }
+            Output::Stdout(sender) => (sender, ExecEvent::Stdout(bytes)),
+            Output::Stderr(sender) => (sender, ExecEvent::Stderr(bytes)),
+        };
+        match self.signals.during(sender.send(event)).await? {
+            // Nobody reads any more.
+            Some(Err(_)) => Err(signal_status(libc::SIGPIPE)),
+            Some(Ok(())) | None => Ok(()),
+        }
+    }
+}
+
+pub(super) fn signal_status(signal: i32) -> ExitStatus {
+    ExitStatus::Signal(u8::try_from(signal).unwrap_or(u8::MAX))
+}
+
+/// The signals of one process: those that wait, and what is to be done about them.
+pub(super) struct Signals {
+    waiting: mpsc::UnboundedReceiver<i32>,
+    /// An empty list ignores the signal.
+    pub(super) traps: BTreeMap<i32, Vec<Statement>>,
+    /// Handlers that are due.
+    pub(super) due: Vec<Vec<Statement>>,
+}
+
+impl Signals {
+    /// Waits for `work`; `None` if a signal with a handler came first. The handler is then due.
+    pub(super) async fn during<T>(&mut self, work: impl Future<Output = T>) -> Result<Option<T>, ExitStatus> {
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                Some(signal) = self.waiting.recv() => {
+                    if self.take(signal)? {
+                        return Ok(None);
+                    }
+                }
+                value = &mut work => return Ok(Some(value)),
+            }
+        }
+    }
+
+    /// Takes the signals that have come.
+    pub(super) fn poll(&mut self) -> Result<(), ExitStatus> {
+        while let Ok(signal) = self.waiting.try_recv() {
+            self.take(signal)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a handler is due now; an error if the signal ends the process.
+    fn take(&mut self, signal: i32) -> Result<bool, ExitStatus> {
+        const WITHOUT_EFFECT: [i32; 6] =
+            [0, libc::SIGCHLD, libc::SIGCONT, libc::SIGURG, libc::SIGWINCH, libc::SIGSTOP];
+        if WITHOUT_EFFECT.contains(&signal) {
+            return Ok(false);
+        }
+        match self.traps.get(&signal) {
+            Some(handler) if signal != libc::SIGKILL => {
+                if !handler.is_empty() {
+                    self.due.push(handler.clone());
+                }
+                Ok(!handler.is_empty())
+            }
+            _ => Err(signal_status(signal)),
+        }
+    }
+}
+
+/// The processes of a sandbox.
+pub(super) struct Processes {
+    table: watch::Sender<Table>,
+}
+
+#[derive(Default)]
+struct Table {
+    last: u32,
+    /// Set when the sandbox is over: nothing can be started any more.
+    closed: bool,
+    running: BTreeMap<u32, Entry>,
+}
+
+struct Entry {
+    group: u32,
+    signals: mpsc::UnboundedSender<i32>,
+}
+
+impl Default for Processes {
+    fn default() -> Self {
+        // Process 1 is init.
+        Self { table: watch::Sender::new(Table { last: 1, ..Table::default() }) }
+    }
+}
+
+impl Processes {
+    /// Adds a process; without a group it leads its own. `None` if the sandbox is over.
+    fn enter(&self, group: Option<u32>) -> Option<(u32, u32, Signals)> {
+        let (signals, waiting) = mpsc::unbounded_channel();
+        let mut entered = None;
+        self.table.send_if_modified(|table| {
+            if table.closed {
+                return false;
+            }
+            table.last += 1;
+            let group = group.unwrap_or(table.last);
+            table.running.insert(table.last, Entry { group, signals });
+            entered = Some((table.last, group));
+            true
+        });
+        let (pid, group) = entered?;
+        Some((pid, group, Signals { waiting, traps: BTreeMap::new(), due: Vec::new() }))
+    }
+
+    fn leave(&self, pid: u32) {
+        self.table.send_modify(|table| {
+            table.running.remove(&pid);
+        });
+    }
+
+    /// Sends a signal to one process; whether it is there.
+    pub(super) fn signal(&self, pid: u32, signal: i32) -> bool {
+        let table = self.table.borrow();
+        // A process that is ending takes no more signals.
+        table.running.get(&pid).map(|entry| entry.signals.send(signal)).is_some()
+    }
+
+    pub(super) fn signal_group(&self, group: u32, signal: i32) {
+        for entry in self.table.borrow().running.values().filter(|entry| entry.group == group) {
+            let _ = entry.signals.send(signal);
+        }
+    }
+
+    pub(super) fn signal_all(&self, signal: i32) {
+        for entry in self.table.borrow().running.values() {
+            let _ = entry.signals.send(signal);
+        }
+    }
+
+    /// Waits until no process is left.
+    pub(super) async fn gone(&self) {
+        let mut table = self.table.subscribe();
+        // The sender is `self`, so the channel cannot be closed.
+        let _ = table.wait_for(|table| table.running.is_empty()).await;
+    }
+
+    /// Kills every process, and lets none be started any more.
+    pub(super) async fn kill_all(&self) {
+        self.table.send_modify(|table| table.closed = true);
+        self.signal_all(libc::SIGKILL);
+        self.gone().await;
+    }
+}

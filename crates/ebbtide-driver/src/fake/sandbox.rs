@@ -1,0 +1,213 @@
+//! One sandbox: how far it has come, its processes and files, and the init that decides when it ends.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use ebbtide_model::{Command, ExitStatus, OwnerProcess};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::process::{Io, Process, Processes};
+use crate::{DriverError, EndCause, EndReport, Phase, SandboxPlan};
+
+/// How often init looks at the owner.
+const OWNER_INTERVAL: Duration = Duration::from_millis(20);
+/// No test waits for more, and the arithmetic of instants stays safe.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// What init is told.
+enum Order {
+    Stop(Duration),
+    Die,
+}
+
+/// How far a sandbox has come, with what is known of its end.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Life {
+    Made,
+    Running,
+    Ending,
+    Ended(EndReport),
+    /// Destroyed before it was ever started.
+    Forgotten,
+}
+
+pub(super) struct Sandbox {
+    pub(super) plan: SandboxPlan,
+    pub(super) processes: Processes,
+    life: watch::Sender<Life>,
+    orders: mpsc::UnboundedSender<Order>,
+    inbox: Mutex<Option<mpsc::UnboundedReceiver<Order>>>,
+    exclusive: tokio::sync::Mutex<()>,
+    files: Mutex<BTreeMap<String, Vec<u8>>>,
+}
+
+impl fmt::Debug for Sandbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sandbox").field("plan", &self.plan).field("life", &*self.life.borrow()).finish()
+    }
+}
+
+impl Sandbox {
+    /// A sandbox whose main command has not been started.
+    pub(super) fn made(plan: SandboxPlan) -> Arc<Self> {
+        let (orders, inbox) = mpsc::unbounded_channel();
+        Arc::new(Self {
+            plan,
+            processes: Processes::default(),
+            life: watch::Sender::new(Life::Made),
+            orders,
+            inbox: Mutex::new(Some(inbox)),
+            exclusive: tokio::sync::Mutex::default(),
+            files: Mutex::default(),
+        })
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        match *self.life.borrow() {
+            Life::Made => Phase::Made,
+            Life::Running => Phase::Running,
+            Life::Ending | Life::Ended(_) | Life::Forgotten => Phase::Ended,
+        }
+    }
+
+    /// Holds off every other create and destroy of this sandbox.
+    pub(super) async fn exclusive(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.exclusive.lock().await
+    }
+
+    pub(super) fn files(&self) -> MutexGuard<'_, BTreeMap<String, Vec<u8>>> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The environment of a command: the image's, the main command's, its own.
+    pub(super) fn environment(&self, command: &Command) -> BTreeMap<String, String> {
+        let mut env = BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]);
+        env.extend(self.plan.main.env.clone());
+        env.extend(command.env.clone());
+        env
+    }
+
+    /// Starts the main command, and init's watch over it.
+    pub(super) fn start(self: &Arc<Self>) -> Result<(), DriverError> {
+        let Some(inbox) = self.inbox.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+            return Ok(());
+        };
+        let main = match self.plan.main.argv.is_empty() {
+            true => None,
+            false => Some(Process::start(self, &self.plan.main, Io::nowhere())?.exit),
+        };
+        self.life.send_replace(Life::Running);
+        tokio::spawn(Arc::clone(self).init(main, inbox));
+        Ok(())
+    }
+
+    pub(super) fn stop(&self, grace: Duration) {
+        // An init that is gone has nothing left to stop.
+        let _ = self.orders.send(Order::Stop(grace));
+    }
+
+    pub(super) fn kill_init(&self) {
+        let _ = self.orders.send(Order::Die);
+    }
+
+    /// Waits for the end.
+    pub(super) async fn ended(&self) -> Result<EndReport, DriverError> {
+        let mut life = self.life.subscribe();
+        match life.wait_for(|life| matches!(life, Life::Ended(_) | Life::Forgotten)).await.as_deref() {
+            Ok(Life::Ended(report)) => Ok(*report),
+            _ => Err(DriverError::NotFound(self.plan.id.clone())),
+        }
+    }
+
+    /// Ends it at once; the report is missing if it was never started.
+    pub(super) async fn end(&self) -> Option<EndReport> {
+        if self.phase() == Phase::Made {
+            self.life.send_replace(Life::Forgotten);
+        }
+        self.stop(Duration::ZERO);
+        self.ended().await.ok()
+    }
+
+    /// What process 1 does: waits for whatever ends the sandbox, ends its processes, writes the report.
+    async fn init(
+        self: Arc<Self>,
+        mut main: Option<JoinHandle<ExitStatus>>,
+        mut orders: mpsc::UnboundedReceiver<Order>,
+    ) {
+        let lifetime = sleep(self.plan.lifetime.min(LONGEST));
+        let owner = owner_gone(self.plan.owner, self.plan.owner_grace);
+        let mut exit = None;
+        let (mut cause, grace) = tokio::select! {
+            status = exit_of(&mut main) => {
+                exit = Some(status);
+                (EndCause::MainExited, Duration::ZERO)
+            }
+            order = orders.recv() => match order {
+                Some(Order::Stop(grace)) => (EndCause::Stopped, grace),
+                Some(Order::Die) | None => (EndCause::InitKilled, Duration::ZERO),
+            },
+            () = lifetime => (EndCause::LifetimeExpired, Duration::ZERO),
+            () = owner => (EndCause::OwnerGone, Duration::ZERO),
+        };
+        self.life.send_replace(Life::Ending);
+        if !grace.is_zero() {
+            self.processes.signal_all(libc::SIGTERM);
+        }
+        let mut kill_at = Instant::now() + grace.min(LONGEST);
+        loop {
+            tokio::select! {
+                () = self.processes.gone() => break,
+                () = sleep_until(kill_at) => break,
+                order = orders.recv() => match order {
+                    Some(Order::Stop(grace)) => kill_at = kill_at.min(Instant::now() + grace.min(LONGEST)),
+                    Some(Order::Die) | None => {
+                        cause = EndCause::InitKilled;
+                        break;
+                    }
+                },
+            }
+        }
+        self.processes.kill_all().await;
+        if exit.is_none() && main.is_some() {
+            exit = Some(exit_of(&mut main).await);
+        }
+        if cause == EndCause::InitKilled {
+            exit = None;
+        }
+        let report = EndReport { cause, exit, at: SystemTime::now() };
+        self.life.send_replace(Life::Ended(report));
+    }
+}
+
+/// How the main command ends; waits for ever if there is none.
+async fn exit_of(main: &mut Option<JoinHandle<ExitStatus>>) -> ExitStatus {
+    match main {
+        // A process that is cut off (its runtime ends) is as good as killed.
+        Some(main) => main.await.unwrap_or(ExitStatus::Signal(9)),
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until the owner is dead and the grace period over; for ever if there is no owner.
+async fn owner_gone(owner: Option<OwnerProcess>, grace: Duration) {
+    let Some(owner) = owner else { return std::future::pending().await };
+    while is_alive(owner) {
+        sleep(OWNER_INTERVAL).await;
+    }
+    sleep(grace.min(LONGEST)).await;
+}
+
+/// Whether the process is there, is not a zombie, and is not a later one with the same id.
+fn is_alive(owner: OwnerProcess) -> bool {
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{}/stat", owner.pid)) else { return false };
+    // The name before the last parenthesis may hold anything; the state is the third field.
+    let Some((_, fields)) = stat.rsplit_once(')') else { return false };
+    let mut fields = fields.split_ascii_whitespace();
+    let dead = matches!(fields.next(), Some("Z" | "X") | None);
+    let start_time = fields.nth(18).and_then(|field| field.parse().ok());
+    !dead && start_time == Some(owner.start_time)
+}

@@ -1,0 +1,144 @@
+//! What would live in the kernel and on disk: the sandboxes, and what tests plant beside them.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use ebbtide_model::{HOST_IMAGE, SandboxId};
+
+use super::sandbox::Sandbox;
+use crate::{DestroyOutcome, DriverError, Existing, Leftover, Phase, Receipt, SandboxPlan};
+
+/// A method of the driver that a test can make fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Call {
+    /// [`crate::Driver::create`].
+    Create,
+    /// [`crate::Driver::exec`].
+    Exec,
+    /// [`crate::Driver::stop`].
+    Stop,
+    /// [`crate::Driver::ended`].
+    Ended,
+    /// [`crate::Driver::destroy`].
+    Destroy,
+    /// [`crate::Driver::list`].
+    List,
+    /// [`crate::Driver::shutdown`].
+    Shutdown,
+}
+
+/// What would live in the kernel. It outlives the driver that made it.
+#[derive(Debug, Default)]
+pub struct World {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    sandboxes: BTreeMap<SandboxId, Arc<Sandbox>>,
+    leftovers: BTreeSet<Leftover>,
+    failures: HashMap<Call, VecDeque<DriverError>>,
+    create_delay: Duration,
+}
+
+impl World {
+    /// Kills the init of a sandbox, as an outsider would. A sandbox that is not there is no error.
+    pub fn kill_init(&self, id: &SandboxId) {
+        if let Ok(sandbox) = self.find(id) {
+            sandbox.kill_init();
+        }
+    }
+
+    /// Leaves something behind that belongs to no sandbox.
+    pub fn plant_leftover(&self, leftover: Leftover) {
+        self.state().leftovers.insert(leftover);
+    }
+
+    /// Takes away what was planted.
+    pub fn clear_leftovers(&self) {
+        self.state().leftovers.clear();
+    }
+
+    /// Makes the next calls of this method fail: one call for each error, in order.
+    pub fn fail_next(&self, call: Call, error: DriverError) {
+        self.state().failures.entry(call).or_default().push_back(error);
+    }
+
+    /// Makes every create take this long between making the sandbox and starting its main command.
+    pub fn delay_creates(&self, delay: Duration) {
+        self.state().create_delay = delay;
+    }
+
+    /// Leaves a sandbox half made, as a create does that was cut off by a crash.
+    pub fn plant_half_made(&self, plan: SandboxPlan) {
+        self.made(plan);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn called(&self, call: Call) -> Result<(), DriverError> {
+        match self.state().failures.get_mut(&call).and_then(VecDeque::pop_front) {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn find(&self, id: &SandboxId) -> Result<Arc<Sandbox>, DriverError> {
+        self.state().sandboxes.get(id).map(Arc::clone).ok_or_else(|| DriverError::NotFound(id.clone()))
+    }
+
+    fn made(&self, plan: SandboxPlan) -> Arc<Sandbox> {
+        let id = plan.id.clone();
+        Arc::clone(self.state().sandboxes.entry(id).or_insert_with(|| Sandbox::made(plan)))
+    }
+
+    pub(super) async fn create(&self, plan: SandboxPlan) -> Result<(), DriverError> {
+        if plan.image != HOST_IMAGE {
+            return Err(DriverError::UnknownImage {
+                image: plan.image,
+                help: format!("the fake driver knows only {HOST_IMAGE:?}"),
+            });
+        }
+        let id = plan.id.clone();
+        let sandbox = self.made(plan);
+        let _one_at_a_time = sandbox.exclusive().await;
+        if sandbox.phase() != Phase::Made {
+            return Ok(());
+        }
+        let delay = self.state().create_delay;
+        tokio::time::sleep(delay).await;
+        sandbox.start().inspect_err(|_| {
+            self.state().sandboxes.remove(&id);
+        })
+    }
+
+    pub(super) async fn destroy(
+        &self,
+        id: &SandboxId,
+        start: Instant,
+    ) -> Result<DestroyOutcome, DriverError> {
+        let Ok(sandbox) = self.find(id) else { return Ok(DestroyOutcome::AlreadyGone) };
+        let _one_at_a_time = sandbox.exclusive().await;
+        let report = sandbox.end().await;
+        if self.state().sandboxes.remove(id).is_none() {
+            return Ok(DestroyOutcome::AlreadyGone);
+        }
+        let receipt =
+            Receipt { released: vec![("sandbox".to_owned(), 1)], took: start.elapsed(), left: Vec::new() };
+        Ok(DestroyOutcome::Destroyed { receipt, report })
+    }
+
+    pub(super) fn list(&self) -> Vec<Existing> {
+        let state = self.state();
+        let existing =
+            |(id, sandbox): (&SandboxId, &Arc<Sandbox>)| Existing { id: id.clone(), phase: sandbox.phase() };
+        state.sandboxes.iter().map(existing).collect()
+    }
+
+    pub(super) fn leftovers(&self) -> Vec<Leftover> {
+        self.state().leftovers.iter().cloned().collect()
+    }
+}
