@@ -1,4 +1,5 @@
 //! What the fake driver does beyond the trait: what tests plant in its world, and its shell.
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,1 +1,175 @@
 //! The checks that every driver must pass.
+//!
+//! A check speaks to a driver through its trait alone, so the same list runs on processes, on Pods and on the
+//! fake driver. The commands it runs are plain POSIX (see `scripts`). Each check has a bound in time, so a
+//! driver that hangs has failed a check; and after each check the runner destroys what the check made and counts
+//! what is left, so a leak in any of them is a failure of its own.
+//!
+//! ```no_run
+//! # async fn test(harness: impl ebbtide_driver::conformance::Harness) {
+//! let outcomes = ebbtide_driver::conformance::run(&harness).await;
+//! outcomes.iter().for_each(|outcome| println!("{outcome}"));
+//! assert!(outcomes.iter().all(|outcome| !outcome.failed()));
+//! # }
+//! ```
+
+mod adopt;
+mod context;
+mod create;
+mod deadline;
+mod destroy;
+mod end;
+mod exec;
+mod owner;
+pub mod scripts;
+mod stop;
+mod streams;
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use ebbtide_model::SandboxId;
+
+pub use context::{Context, Failure};
+
+use crate::{Driver, DriverError, Leftover};
+
+/// What the kit needs to know of a driver's surroundings.
+#[async_trait]
+pub trait Harness: Send + Sync {
+    /// A driver without sandboxes. Asked for before every check; no earlier handle is left by then.
+    async fn fresh(&self) -> Result<Arc<dyn Driver>, DriverError>;
+
+    /// Another handle on the same sandboxes, as after a restart of the daemon; the earlier handle is dropped.
+    async fn reconnect(&self) -> Result<Arc<dyn Driver>, DriverError>;
+
+    /// Kills the init of a running sandbox from outside; `false` if this harness cannot, which skips a check.
+    async fn kill_init(&self, _id: &SandboxId) -> bool {
+        false
+    }
+
+    /// What a reader that shares no code with the driver finds of it, while it has no sandboxes and beside its
+    /// pools. Asked for after every check; must be nothing.
+    async fn independent_leftovers(&self) -> Vec<Leftover> {
+        Vec::new()
+    }
+
+    /// How long a check waits for what should happen at once. Raise it for slow machines.
+    fn patience(&self) -> Duration {
+        Duration::from_secs(10)
+    }
+}
+
+/// The future of a check.
+pub type Checking<'a> = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send + 'a>>;
+
+/// One promise of the [`Driver`] trait, and how to find out whether it is kept.
+#[derive(Clone, Copy)]
+pub struct Check {
+    /// The promise, as a name.
+    pub name: &'static str,
+    /// Finds out.
+    pub run: for<'a> fn(&'a Context<'a>) -> Checking<'a>,
+}
+
+impl fmt::Debug for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+macro_rules! checks {
+    ($($module:ident: $($name:ident),+;)+) => {
+        /// Every check, in the order in which they run.
+        pub const CHECKS: &[Check] = &[$($(
+            Check { name: stringify!($name), run: |context| Box::pin($module::$name(context)) },
+        )+)+];
+    };
+}
+
+checks! {
+    create: create_makes_a_sandbox_that_runs_commands, repeated_create_leaves_a_running_sandbox_alone,
+        concurrent_creates_of_one_id_make_one, dropped_create_is_finished_or_undone,
+        repeated_create_does_not_run_an_ended_sandbox_again, unknown_image_is_refused_and_leaves_nothing,
+        missing_main_command_does_not_go_unnoticed, sandboxes_do_not_share_files,
+        list_shows_exactly_what_exists;
+    exec: exec_reports_exit_code_and_signal, exec_gets_environment_and_working_directory,
+        missing_command_is_a_typed_error, command_that_is_not_executable_is_a_typed_error,
+        bad_working_directory_is_a_typed_error, execs_run_side_by_side, dropping_an_exec_ends_its_command,
+        background_child_does_not_delay_the_exit, signals_reach_the_command, signal_after_the_exit_is_no_error,
+        exec_after_the_end_is_refused, unknown_id_is_not_found;
+    streams: both_output_streams_arrive_apart, stdin_reaches_the_command_and_ends,
+        exec_without_stdin_reads_an_empty_one, large_output_is_intact, large_input_is_intact,
+        unread_output_stops_the_command, no_event_is_lost_by_dropping_a_wait;
+    end: exit_code_of_the_main_command_is_reported, signal_of_the_main_command_is_reported,
+        report_is_repeated_until_destroy, waiting_ends_with_destroy, killed_init_is_reported;
+    stop: stop_lets_a_handler_finish, stop_escalates_after_the_grace, stop_without_grace_kills_at_once,
+        stop_asks_execs_too, stop_of_an_idle_sandbox_does_not_wait, second_stop_shortens_the_grace,
+        stop_after_the_end_changes_nothing, phase_tells_that_the_end_has_begun;
+    destroy: second_destroy_finds_it_gone, concurrent_destroys_agree, destroy_ends_running_execs,
+        destroy_does_not_wait_for_a_grace, destroy_hands_over_the_report;
+    adopt: running_sandbox_is_adopted, end_without_a_daemon_is_reported, deadline_survives_a_reconnect;
+    deadline: deadline_fires_unwatched, deadline_does_not_fire_early;
+    owner: owners_death_ends_it_after_the_grace, living_owner_keeps_it, dead_owner_is_not_taken_for_alive;
+    destroy: shutdown_leaves_nothing;
+}
+
+/// What became of a check.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The check's name.
+    pub name: &'static str,
+    /// Whether the promise is kept; a leak found afterwards counts.
+    pub result: Result<(), Failure>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl Outcome {
+    /// Whether the driver breaks the promise. A skipped check has not failed, and its text says so.
+    pub fn failed(&self) -> bool {
+        matches!(self.result, Err(Failure::Broken(_)))
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, result, took } = self;
+        match result {
+            Ok(()) => write!(f, "ok       {name} ({took:.1?})"),
+            Err(Failure::Skipped(why)) => write!(f, "skipped  {name}: {why}"),
+            Err(Failure::Broken(how)) => write!(f, "FAILED   {name} ({took:.1?}): {how}"),
+        }
+    }
+}
+
+/// Runs every check, one after the other.
+pub async fn run(harness: &dyn Harness) -> Vec<Outcome> {
+    let mut outcomes = Vec::new();
+    for check in CHECKS {
+        outcomes.push(run_check(harness, check).await);
+    }
+    outcomes
+}
+
+/// Runs one check, and cleans up after it.
+pub async fn run_check(harness: &dyn Harness, check: &Check) -> Outcome {
+    let start = Instant::now();
+    let result = checked(harness, check).await;
+    Outcome { name: check.name, result, took: start.elapsed() }
+}
+
+async fn checked(harness: &dyn Harness, check: &Check) -> Result<(), Failure> {
+    let context = Context::new(harness).await?;
+    let bound = Duration::from_secs(20) + harness.patience();
+    let result = match tokio::time::timeout(bound, (check.run)(&context)).await {
+        Ok(result) => result,
+        Err(_) => Err(Failure::Broken(format!("not over after {bound:?}"))),
+    };
+    // A broken promise says more than what it left behind.
+    let left = context.clean_up().await;
+    result.and(left)
+}

@@ -1,0 +1,81 @@
+//! Every command that the checks run in a sandbox: plain POSIX and `seq`, and within the grammar of the fake's
+//! shell. A file under `/tmp` is how a main command, whose output nobody sees, says that it has come so far.
+
+/// Ends with 7.
+pub const EXIT_7: &str = "exit 7";
+/// Ends with 9, but not at once.
+pub const EXIT_9_LATER: &str = "sleep 0.3; exit 9";
+/// Ends by SIGKILL.
+pub const KILL_ITSELF: &str = "kill -KILL $$";
+/// Ends by SIGTERM.
+pub const TERMINATE_ITSELF: &str = "kill -TERM $$";
+
+/// Counts how often it was started, and stays.
+pub const COUNT_STARTS: &str = "echo started >> /tmp/starts; : > /tmp/ready; exec sleep 300";
+/// Waits until [`COUNT_STARTS`] has counted, and shows the count.
+pub const SHOW_STARTS: &str = "until test -e /tmp/ready; do sleep 0.05; done; cat /tmp/starts";
+/// What [`SHOW_STARTS`] shows after one start.
+pub const ONE_START: &[u8] = b"started\n";
+
+/// Leaves a mark.
+pub const MARK: &str = ": > /tmp/mark";
+/// Ends with 0 if there is a mark.
+pub const IS_MARKED: &str = "test -e /tmp/mark";
+
+/// Ends with 5, after 0.2 s of tidying up, when it is asked to end.
+pub const HANDLES_TERM: &str = "trap 'sleep 0.2; exit 5' TERM; : > /tmp/ready; while :; do sleep 0.05; done";
+/// Does not end when it is asked to.
+pub const IGNORES_TERM: &str = "trap '' TERM; : > /tmp/ready; while :; do sleep 0.05; done";
+/// Waits until one of the two is ready.
+pub const AWAIT_READY: &str = "until test -e /tmp/ready; do sleep 0.05; done";
+
+/// Says that it is ready; ends with 6 on SIGUSR1 and with 8 on SIGTERM.
+pub const HANDLES_SIGNALS: &str =
+    "trap 'exit 6' USR1; trap 'exit 8' TERM; echo ready; while :; do sleep 0.05; done";
+
+/// Tells its process id, and stays.
+pub const TELL_PID: &str = "echo $$; exec sleep 300";
+/// Ends with 0 while the process in its first argument is there.
+pub const IS_ALIVE: &str = "kill -0 $1";
+
+/// Writes to both streams.
+pub const BOTH_STREAMS: &str = "echo out; echo err >&2";
+/// Ends at once and leaves a child that holds its output.
+pub const LEAVE_A_CHILD: &str = "sleep 300 & echo done";
+/// Shows three variables.
+pub const SHOW_VARIABLES: &str = "echo $EBBTIDE_MAIN $EBBTIDE_EXEC $EBBTIDE_BOTH";
+
+/// The last of the numbers that [`COUNT`] writes: 4 MB.
+pub const COUNT_TO: u64 = 600_000;
+/// Writes the numbers from 1.
+pub const COUNT: &str = "seq 1 600000";
+/// Writes them, and leaves a mark when the last is written.
+pub const COUNT_AND_MARK: &str = "seq 1 600000; : > /tmp/mark";
+
+/// Every script.
+pub const ALL: &[&str] = &[
+    EXIT_7,
+    EXIT_9_LATER,
+    KILL_ITSELF,
+    TERMINATE_ITSELF,
+    COUNT_STARTS,
+    SHOW_STARTS,
+    MARK,
+    IS_MARKED,
+    HANDLES_TERM,
+    IGNORES_TERM,
+    AWAIT_READY,
+    HANDLES_SIGNALS,
+    TELL_PID,
+    IS_ALIVE,
+    BOTH_STREAMS,
+    LEAVE_A_CHILD,
+    SHOW_VARIABLES,
+    COUNT,
+    COUNT_AND_MARK,
+];
+
+/// What [`COUNT`] writes.
+pub fn counted() -> Vec<u8> {
+    (1..=COUNT_TO).flat_map(|number| format!("{number}\n").into_bytes()).collect()
+}
