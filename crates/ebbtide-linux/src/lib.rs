@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod disk;
+pub mod seccomp;
 mod sys_error;
 
 pub use sys_error::SysError;
