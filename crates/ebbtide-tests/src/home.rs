@@ -1,0 +1,203 @@
+//! A home of its own for a test.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::command::{self, Ebb};
+use crate::kernel::Mark;
+
+/// How long a shutdown may take, with any number of sandboxes.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(120);
+
+/// A home in a temporary directory, shut down at the end of the test.
+#[derive(Debug)]
+pub struct TestHome {
+    directory: tempfile::TempDir,
+    binary: PathBuf,
+    environment: Vec<(String, String)>,
+    marks: Arc<Mutex<Vec<Mark>>>,
+    id: Mutex<Option<String>>,
+}
+
+impl TestHome {
+    pub(crate) fn new(marks: Arc<Mutex<Vec<Mark>>>) -> Self {
+        let directory = tempfile::Builder::new().prefix("ebb-e2e-").tempdir().expect("a directory");
+        marks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Mark { id: String::new(), state_dir: directory.path().to_owned() });
+        Self { directory, binary: command::binary(), environment: Vec::new(), marks, id: Mutex::new(None) }
+    }
+
+    /// The same home with another `ebb`.
+    #[must_use]
+    pub fn with_binary(mut self, binary: PathBuf) -> Self {
+        self.binary = binary;
+        self
+    }
+
+    /// The same home, each command with a variable more.
+    #[must_use]
+    pub fn with_env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// A directory of the test's own, in which the home is.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The state directory.
+    pub fn state_dir(&self) -> PathBuf {
+        self.directory.path().join("home")
+    }
+
+    /// The `ebb` that is run.
+    pub fn binary(&self) -> &Path {
+        &self.binary
+    }
+
+    /// The id of the home; `None` until something has opened it.
+    pub fn id(&self) -> Option<String> {
+        let mut known = self.id.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.is_none() {
+            let id = fs::read_to_string(self.state_dir().join("id")).ok()?.trim().to_owned();
+            let mark = Mark { id: id.clone(), state_dir: self.directory.path().to_owned() };
+            self.marks.lock().unwrap_or_else(PoisonError::into_inner).push(mark);
+            *known = Some(id);
+        }
+        known.clone()
+    }
+
+    /// The run directory.
+    ///
+    /// # Panics
+    /// When nothing has opened the home yet.
+    pub fn run_dir(&self) -> PathBuf {
+        Path::new("/run/ebbtide").join(self.id().expect("the home has an id"))
+    }
+
+    /// `ebb` with these arguments, in this home.
+    pub fn ebb<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Ebb {
+        let mut ebb = Ebb::new(&self.binary, args).env("EBBTIDE_HOME", self.state_dir());
+        for (name, value) in &self.environment {
+            ebb = ebb.env(name, value);
+        }
+        ebb
+    }
+
+    /// `ebb run -- sh -c SCRIPT`.
+    pub fn sh(&self, script: &str) -> Ebb {
+        self.ebb(["run", "--", "sh", "-c", script])
+    }
+
+    /// Makes a sandbox that idles, with these further arguments of `ebb create`; returns its id.
+    pub fn create(&self, args: &[&str]) -> String {
+        let args = ["create", "--json"].into_iter().chain(args.iter().copied());
+        let answer = self.ebb(args).run().json();
+        id_of(&answer).unwrap_or_else(|| panic!("no id in {answer}"))
+    }
+
+    /// `ebb exec ID -- sh -c SCRIPT`.
+    pub fn exec(&self, id: &str, script: &str) -> Ebb {
+        self.ebb(["exec", id, "--", "sh", "-c", script])
+    }
+
+    /// What `ebb get` says.
+    pub fn get(&self, id: &str) -> Value {
+        self.ebb(["get", id, "--json"]).run().json()
+    }
+
+    /// The state that `ebb get` shows.
+    pub fn state(&self, id: &str) -> String {
+        let sandbox = self.get(id);
+        sandbox["state"].as_str().unwrap_or_else(|| panic!("no state in {sandbox}")).to_lowercase()
+    }
+
+    /// The daemon's process id; `None` if none runs.
+    pub fn daemon(&self) -> Option<u32> {
+        let pid: u32 = fs::read_to_string(self.state_dir().join("daemon.lock")).ok()?.trim().parse().ok()?;
+        is_alive(pid).then_some(pid)
+    }
+
+    /// The processes of this home with this name (`ebb-launcher`, `ebb-init`).
+    pub fn processes(&self, name: &str) -> Vec<u32> {
+        let Some(id) = self.id() else { return Vec::new() };
+        let mut pids: Vec<u32> = fs::read_dir("/proc")
+            .expect("list the processes")
+            .flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .filter(|pid| {
+                let read = |file| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+                read("comm").trim() == name && read("cmdline").contains(&id) && is_alive(*pid)
+            })
+            .collect();
+        pids.sort_unstable();
+        pids
+    }
+
+    /// The init of a sandbox.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn init_of(&self, sandbox: &str) -> u32 {
+        let directory = self.run_dir().join("s").join(sandbox);
+        let json = fs::read_to_string(directory.join("slot.json")).expect("the sandbox's slot");
+        let at = json.find("slot-").unwrap_or_else(|| panic!("no slot in {json}"));
+        let group = format!("/ebbtide/{}/{}", self.id().expect("an id"), &json[at..at + 13]);
+        let inits = self.processes("ebb-init");
+        let mut of_slot = inits.into_iter().filter(|pid| {
+            fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default().contains(&group)
+        });
+        of_slot.next().unwrap_or_else(|| panic!("no init in {group}"))
+    }
+
+    /// Shuts the home down: daemon, sandboxes, launcher.
+    ///
+    /// # Panics
+    /// When that fails.
+    #[track_caller]
+    pub fn shutdown(&self) {
+        let _ = self.ebb(["shutdown"]).limit(SHUTDOWN_LIMIT).run().exited(0);
+    }
+}
+
+/// Whether a process runs; one that has ended and is not reaped does not.
+pub fn is_alive(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+fn id_of(answer: &Value) -> Option<String> {
+    let id = answer.get("id").or_else(|| answer.get("sandbox_id"))?;
+    Some(id.as_str()?.to_owned())
+}
+
+impl Drop for TestHome {
+    fn drop(&mut self) {
+        // So that its mark is known also where only the daemon has seen the id.
+        self.id();
+        if std::thread::panicking() {
+            // The machine cleans up by force; a second panic would hide the first.
+            let _ = std::process::Command::new(&self.binary)
+                .arg("shutdown")
+                .env("EBBTIDE_HOME", self.state_dir())
+                .stdout(std::process::Stdio::null())
+                .stderr(std::process::Stdio::null())
+                .spawn()
+                .and_then(|mut child| {
+                    crate::holds_within(Duration::from_secs(20), || {
+                        child.try_wait().is_ok_and(|ended| ended.is_some())
+                    });
+                    child.kill()
+                });
+        } else if self.state_dir().exists() {
+            self.shutdown();
+        }
+    }
+}
