@@ -1,1 +1,18 @@
-//! Placeholder.
+//! gRPC over a Unix socket: who asks, what they ask for, and what control says to it as messages and statuses.
+//!
+//! It stands on hyper's HTTP/2 and tonic's generated services, without tonic's own server: the daemon's idle
+//! exit needs to know each connection, and a call's deadline has to end as DEADLINE_EXCEEDED.
+
+mod answer;
+mod caller;
+mod deadline;
+mod ebbtide;
+mod ending;
+mod errors;
+mod exec;
+mod listener;
+mod owner;
+mod sandboxes;
+mod serve;
+
+pub use serve::{ServeEnd, Server, ServerConfig, ServerError, serve};

@@ -1,0 +1,80 @@
+//! One request: which service it is for, and how long it has.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use ebbtide_control::Control;
+use ebbtide_proto::MAX_MESSAGE_BYTES;
+use ebbtide_proto::coreweave::sandbox::v1::sandbox_service_server::SandboxServiceServer;
+use ebbtide_proto::ebbtide::v1::ebbtide_service_server::EbbtideServiceServer;
+use hyper::body::Incoming;
+use tokio::sync::watch;
+use tokio::time::timeout_at;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::Service as _;
+use tonic::codegen::http::{Request, Response};
+use tonic::server::NamedService;
+
+use crate::ServerConfig;
+use crate::caller::Caller;
+use crate::deadline::Deadline;
+use crate::ebbtide::Ebbtide;
+use crate::ending::Ending;
+use crate::errors;
+use crate::sandboxes::Sandboxes;
+
+/// The services of a daemon. Cheap to clone: each request gets its own.
+#[derive(Clone)]
+pub(crate) struct Services {
+    sandboxes: SandboxServiceServer<Sandboxes>,
+    ebbtide: EbbtideServiceServer<Ebbtide>,
+}
+
+impl Services {
+    pub(crate) fn new(
+        config: &ServerConfig,
+        control: &Control,
+        ending: &Ending,
+        end_everything: watch::Sender<bool>,
+    ) -> Self {
+        let sandboxes = Arc::new(Sandboxes::new(config, control.clone(), ending.clone()));
+        let ebbtide = Arc::new(Ebbtide::new(config, control.clone(), ending.clone(), end_everything));
+        Self {
+            sandboxes: SandboxServiceServer::from_arc(sandboxes)
+                .max_decoding_message_size(MAX_MESSAGE_BYTES)
+                .max_encoding_message_size(MAX_MESSAGE_BYTES),
+            ebbtide: EbbtideServiceServer::from_arc(ebbtide),
+        }
+    }
+
+    /// Answers a request. Its deadline bounds the time until an answer begins; what streams after that keeps
+    /// the deadline itself.
+    pub(crate) async fn answer(
+        mut self,
+        mut request: Request<Incoming>,
+        caller: Caller,
+    ) -> Result<Response<Body>, Infallible> {
+        let deadline = Deadline::read(request.headers());
+        request.extensions_mut().insert(caller);
+        if let Some(deadline) = deadline {
+            request.extensions_mut().insert(deadline);
+        }
+        let service = request.uri().path().split('/').nth(1).unwrap_or_default();
+        let answer = if service == SandboxServiceServer::<Sandboxes>::NAME {
+            self.sandboxes.call(request)
+        } else if service == EbbtideServiceServer::<Ebbtide>::NAME {
+            self.ebbtide.call(request)
+        } else {
+            return Ok(errors::typed(Status::unimplemented("")).into_http());
+        };
+        let response = match deadline {
+            None => answer.await?,
+            Some(Deadline(at)) => match timeout_at(at, answer).await {
+                Ok(response) => response?,
+                Err(_) => Status::deadline_exceeded("the call's deadline is over").into_http(),
+            },
+        };
+        Ok(errors::typed_response(response))
+    }
+}

@@ -1,0 +1,81 @@
+//! `ebbtide.v1`: what Ebbtide's own clients need beyond the public protocol.
+
+use ebbtide_control::Control;
+use ebbtide_proto::coreweave::sandbox::v1 as wire;
+use ebbtide_proto::ebbtide::v1 as own;
+use ebbtide_proto::ebbtide::v1::ebbtide_service_server::EbbtideService;
+use ebbtide_proto::{PROTOCOL_VERSION, Shown, sandbox_message};
+use tokio::sync::watch;
+use tonic::{Request, Response, Status};
+
+use crate::caller::Caller;
+use crate::ending::Ending;
+use crate::{ServerConfig, errors};
+
+pub(crate) struct Ebbtide {
+    control: Control,
+    shown: Shown,
+    info: own::InfoResponse,
+    ending: Ending,
+    end_everything: watch::Sender<bool>,
+}
+
+impl Ebbtide {
+    pub(crate) fn new(
+        config: &ServerConfig,
+        control: Control,
+        ending: Ending,
+        end_everything: watch::Sender<bool>,
+    ) -> Self {
+        let info = own::InfoResponse {
+            version: config.version.clone(),
+            home_id: config.home.clone(),
+            state_dir: config.state_dir.to_string_lossy().into_owned(),
+            pid: std::process::id(),
+            protocol_version: PROTOCOL_VERSION,
+        };
+        let shown = Shown { default_resources: config.default_resources };
+        Self { control, shown, info, ending, end_everything }
+    }
+}
+
+#[tonic::async_trait]
+impl EbbtideService for Ebbtide {
+    async fn info(&self, _: Request<own::InfoRequest>) -> Result<Response<own::InfoResponse>, Status> {
+        Ok(Response::new(self.info.clone()))
+    }
+
+    async fn wait(&self, request: Request<own::WaitRequest>) -> Result<Response<wire::Sandbox>, Status> {
+        let caller = Caller::from_request(&request)?;
+        let id = request.into_inner().sandbox_id;
+        let mut ending = self.ending.clone();
+        tokio::select! {
+            biased;
+            record = self.control.wait(&caller.principal, &id) => {
+                let record = record.map_err(errors::control)?;
+                Ok(Response::new(sandbox_message(record, &self.shown)))
+            }
+            () = ending.begun() => Err(errors::ending()),
+        }
+    }
+
+    async fn shutdown(
+        &self,
+        _: Request<own::ShutdownRequest>,
+    ) -> Result<Response<own::ShutdownResponse>, Status> {
+        // A task of its own: once begun it is finished, whether or not the client stays to hear of it.
+        let (control, end_everything) = (self.control.clone(), self.end_everything.clone());
+        let ended = tokio::spawn(async move {
+            let ended = control.shutdown().await;
+            if ended.is_ok() {
+                end_everything.send_replace(true);
+            }
+            ended
+        });
+        match ended.await {
+            Ok(Ok(())) => Ok(Response::new(own::ShutdownResponse {})),
+            Ok(Err(error)) => Err(errors::control(error)),
+            Err(error) => Err(errors::internal(&format!("the shutdown was cut off: {error}"))),
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Errors as gRPC statuses: each with a `google.rpc.ErrorInfo` that says why in a word a program can use.
+
+use std::time::Duration;
+
+use ebbtide_control::ControlError;
+use ebbtide_driver::DriverError;
+use ebbtide_model::{ErrorReason, Invalid};
+use ebbtide_proto::{ERROR_DOMAIN, MAX_MESSAGE_BYTES, Refusal};
+use tonic::codegen::http::{HeaderMap, Response};
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+/// A status travels in headers, which clients bound.
+const MAX_TEXT_BYTES: usize = 1024;
+/// When a client may try again what could not be done for the moment.
+const RETRY_DELAY: Duration = Duration::from_millis(500);
+
+pub(crate) fn control(error: ControlError) -> Status {
+    match error {
+        ControlError::Invalid(refused) => invalid(refused),
+        error => status(error.reason(), &error.to_string(), None),
+    }
+}
+
+pub(crate) fn driver(error: DriverError) -> Status {
+    control(error.into())
+}
+
+pub(crate) fn invalid(refused: Invalid) -> Status {
+    refusal(refused.into())
+}
+
+pub(crate) fn refusal(refused: Refusal) -> Status {
+    status(refused.reason(), &refused.to_string(), Some(refused.field()))
+}
+
+pub(crate) fn internal(message: &str) -> Status {
+    status(ErrorReason::Internal, message, None)
+}
+
+pub(crate) fn ending() -> Status {
+    control(ControlError::ShuttingDown)
+}
+
+pub(crate) fn command_timeout() -> Status {
+    status(ErrorReason::CommandTimeout, "the call's deadline is over; the command was ended", None)
+}
+
+fn code(reason: ErrorReason) -> Code {
+    match reason {
+        ErrorReason::SandboxNotFound => Code::NotFound,
+        ErrorReason::InvalidRequest | ErrorReason::ResourceCeilingExceeded => Code::InvalidArgument,
+        ErrorReason::RequestIdConflict => Code::AlreadyExists,
+        ErrorReason::NotImplemented => Code::Unimplemented,
+        ErrorReason::CapacityExhausted => Code::ResourceExhausted,
+        ErrorReason::BackendUnavailable => Code::Unavailable,
+        ErrorReason::SandboxNotRunning => Code::FailedPrecondition,
+        ErrorReason::CommandTimeout => Code::DeadlineExceeded,
+        ErrorReason::PermissionDenied => Code::PermissionDenied,
+        ErrorReason::Internal => Code::Internal,
+    }
+}
+
+fn status(reason: ErrorReason, message: &str, field: Option<&str>) -> Status {
+    with_code(code(reason), reason, message, field)
+}
+
+fn with_code(code: Code, reason: ErrorReason, message: &str, field: Option<&str>) -> Status {
+    let message = shortened(message);
+    let mut details = ErrorDetails::with_error_info(reason.as_str(), ERROR_DOMAIN, []);
+    if let Some(field) = field {
+        details.add_bad_request_violation(shortened(field), message.clone());
+    }
+    if reason == ErrorReason::BackendUnavailable {
+        details.set_retry_info(Some(RETRY_DELAY));
+    }
+    Status::with_error_details(code, message, details)
+}
+
+/// The longest beginning of `text` that fits. What a caller sent may be part of it, at any length.
+fn shortened(text: &str) -> String {
+    if text.len() <= MAX_TEXT_BYTES {
+        return text.to_owned();
+    }
+    let end = (0..=MAX_TEXT_BYTES).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
+    format!("{}...", &text[..end])
+}
+
+/// Gives a status that tonic made, not we, its details. All of them are about a request that it could not read.
+pub(crate) fn typed(status: Status) -> Status {
+    if !status.details().is_empty() {
+        return status;
+    }
+    let refused = ErrorReason::InvalidRequest;
+    match status.code() {
+        // The public client knows a message that is too large by these words.
+        Code::OutOfRange => with_code(
+            Code::ResourceExhausted,
+            refused,
+            &format!("message larger than max ({MAX_MESSAGE_BYTES} bytes); send it in parts"),
+            None,
+        ),
+        Code::Internal | Code::InvalidArgument => with_code(
+            Code::InvalidArgument,
+            refused,
+            &format!("unreadable request: {}", status.message()),
+            None,
+        ),
+        Code::Unimplemented => with_code(
+            Code::Unimplemented,
+            ErrorReason::NotImplemented,
+            "this version of Ebbtide does not have this method",
+            None,
+        ),
+        _ => status,
+    }
+}
+
+/// The same for an answer that is nothing but a status.
+pub(crate) fn typed_response<B>(mut response: Response<B>) -> Response<B> {
+    if response.headers().contains_key(Status::GRPC_STATUS)
+        && let Some(status) = Status::from_header_map(response.headers())
+        && status.code() != Code::Ok
+        && status.details().is_empty()
+    {
+        let mut headers = HeaderMap::new();
+        if typed(status).add_header(&mut headers).is_ok() {
+            response.headers_mut().extend(headers);
+        }
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_its_code_and_is_trusted() {
+        for reason in ErrorReason::ALL {
+            let status = status(reason, "m", None);
+            assert_ne!(status.code(), Code::Ok);
+            let info = status.get_details_error_info().unwrap();
+            assert_eq!((info.reason.as_str(), info.domain.as_str()), (reason.as_str(), "cwsandbox.com"));
+        }
+    }
+
+    #[test]
+    fn a_refused_field_is_a_violation() {
+        let status = invalid(Invalid::new("spec.tags", "is bad", "good ones"));
+        let violations = status.get_details_bad_request().unwrap().field_violations;
+        assert_eq!(violations[0].field, "spec.tags");
+    }
+
+    #[test]
+    fn what_can_be_tried_again_says_when() {
+        assert!(ending().get_details_retry_info().unwrap().retry_delay.is_some());
+        assert!(internal("x").get_details_retry_info().is_none());
+    }
+
+    #[test]
+    fn text_that_a_caller_sent_does_not_burst_the_headers() {
+        let status = control(ControlError::NotFound { id: "é".repeat(1 << 20) });
+        assert!(status.message().len() < 2 * MAX_TEXT_BYTES);
+        assert!(status.details().len() < 4 * MAX_TEXT_BYTES);
+    }
+}

@@ -1,0 +1,88 @@
+//! Whether a process that is to own a sandbox is the caller's to name.
+
+use std::fs;
+
+use ebbtide_model::{Invalid, OWNER_PID_ANNOTATION, OWNER_START_TIME_ANNOTATION, OwnerProcess};
+
+/// Checks that `owner` is alive, is the process that was meant, and belongs to user `uid`.
+///
+/// # Errors
+/// The annotation that is wrong.
+pub(crate) fn check(owner: OwnerProcess, uid: u32) -> Result<(), Invalid> {
+    let refused = |annotation: &str, problem: &str, accepted: &str| {
+        Invalid::new(format!("spec.annotations[{annotation}]"), problem, accepted)
+    };
+    let read = |file: &str| fs::read_to_string(format!("/proc/{}/{file}", owner.pid)).ok();
+    // The user first: should another process take the number in between, then the start time tells.
+    let (Some(owner_uid), Some(start_time)) =
+        (read("status").as_deref().and_then(real_uid), read("stat").as_deref().and_then(start_time))
+    else {
+        return Err(refused(
+            OWNER_PID_ANNOTATION,
+            &format!("{} is no process that runs here", owner.pid),
+            "the id of a running process",
+        ));
+    };
+    if start_time != owner.start_time {
+        return Err(refused(
+            OWNER_START_TIME_ANNOTATION,
+            &format!("is not when process {} started", owner.pid),
+            "field 22 of /proc/PID/stat",
+        ));
+    }
+    if owner_uid != uid {
+        return Err(refused(
+            OWNER_PID_ANNOTATION,
+            &format!("{} is a process of another user", owner.pid),
+            "a process of your own",
+        ));
+    }
+    Ok(())
+}
+
+fn real_uid(status: &str) -> Option<u32> {
+    status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_whitespace().next()?.parse().ok()
+}
+
+fn start_time(stat: &str) -> Option<u64> {
+    // The name may hold anything, brackets too; behind the last one follows the third field.
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_whitespace().nth(22 - 3)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn myself() -> OwnerProcess {
+        let pid = std::process::id();
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        OwnerProcess { pid, start_time: start_time(&stat).unwrap() }
+    }
+
+    fn my_uid() -> u32 {
+        rustix::process::getuid().as_raw()
+    }
+
+    #[test]
+    fn ones_own_process_is_accepted() {
+        check(myself(), my_uid()).unwrap();
+    }
+
+    #[test]
+    fn each_lie_is_refused_by_the_annotation_it_is_in() {
+        let field = |owner, uid| check(owner, uid).unwrap_err().field;
+        let me = myself();
+        let (pid, start) =
+            ("spec.annotations[ebbtide.dev/owner-pid]", "spec.annotations[ebbtide.dev/owner-start-time]");
+        assert_eq!(field(OwnerProcess { pid: i32::MAX as u32, ..me }, my_uid()), pid);
+        assert_eq!(field(OwnerProcess { start_time: me.start_time + 1, ..me }, my_uid()), start);
+        assert_eq!(field(me, my_uid() + 1), pid);
+    }
+
+    #[test]
+    fn a_name_with_brackets_does_not_shift_the_fields() {
+        let stat = "1 (a) b) c) S 0 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4242 9 9";
+        assert_eq!(start_time(stat), Some(4242));
+    }
+}
