@@ -24,6 +24,14 @@ pub enum ControlError {
         /// The state it is in.
         state: State,
     },
+    /// The sandbox could not be made, so nothing can be run in it.
+    #[error("sandbox {id} could not be made: {message}")]
+    NotMade {
+        /// The sandbox.
+        id: SandboxId,
+        /// What went wrong.
+        message: String,
+    },
     /// The request id was used before, for something else.
     #[error(
         "request id {request_id:?} was used before with another spec; use a new request id for a new sandbox"
@@ -65,7 +73,7 @@ impl ControlError {
     pub fn reason(&self) -> ErrorReason {
         match self {
             Self::NotFound { .. } => ErrorReason::SandboxNotFound,
-            Self::NotRunning { .. } => ErrorReason::SandboxNotRunning,
+            Self::NotRunning { .. } | Self::NotMade { .. } => ErrorReason::SandboxNotRunning,
             Self::RequestIdConflict { .. } => ErrorReason::RequestIdConflict,
             Self::Invalid(_) => ErrorReason::InvalidRequest,
             Self::ShuttingDown | Self::DriverTimeout { .. } => ErrorReason::BackendUnavailable,

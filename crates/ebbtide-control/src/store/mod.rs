@@ -1,5 +1,212 @@
-//! The ledger.
+//! The ledger: one SQLite file, spoken to in the words of the engine. All SQL of the crate is here.
+//!
+//! One connection behind a mutex, called straight from asynchronous code: with WAL and `synchronous = NORMAL` a
+//! commit is a write to the page cache (some 25 µs), less than handing it to another thread would take. A killed
+//! daemon loses no commit; a machine that loses power may lose the last ones, and with them all that they spoke of.
+//!
+//! From create to gone a sandbox costs three commits: [`Store::record_intent`], [`Store::begin_ending`] and
+//! [`Store::tombstone`]. Two more exist off that way. [`Store::mark_running`] is written some 50 ms later, many at
+//! once, and not at all for what is gone by then: it only lets a later daemon tell a sandbox that once ran (and
+//! whose main command must never start again) from one whose create was cut off. [`Store::record_exit`] keeps the
+//! exit code of a command that ended within a stop's grace period, because the destroy that follows forgets it.
 
+mod codec;
 mod error;
+mod query;
+mod schema;
 
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use ebbtide_model::{SandboxId, SandboxRecord, State, TerminationReason};
+use rusqlite::{Connection, named_params};
+
+pub(crate) use codec::{Stored, now};
 pub use error::LedgerError;
+pub(crate) use query::{Cursor, read_all};
+
+/// The ledger, open for writing.
+pub(crate) struct Store {
+    path: PathBuf,
+    connection: Mutex<Connection>,
+    commits: AtomicU64,
+}
+
+impl Store {
+    /// Opens the ledger, and makes it if there is none.
+    pub(crate) fn open(path: &Path) -> Result<Self, LedgerError> {
+        let connection = schema::open(path)?;
+        Ok(Self { path: path.to_owned(), connection: Mutex::new(connection), commits: AtomicU64::new(0) })
+    }
+
+    /// Records that a sandbox is to be made. Where the principal has used the request id before, nothing is
+    /// written and that record is the answer.
+    pub(crate) fn record_intent(&self, record: &SandboxRecord) -> Result<Option<Stored>, LedgerError> {
+        let connection = self.connection();
+        if codec::insert(&connection, record).map_err(self.fail("record an intent"))? {
+            self.committed();
+            return Ok(None);
+        }
+        let earlier = query::by_request_id(&connection, &record.principal, &record.request_id)
+            .map_err(self.fail("look up a request id"))?;
+        earlier.map(Some).ok_or_else(|| self.no_record(&record.id))
+    }
+
+    /// The record of an earlier create with this request id.
+    pub(crate) fn by_request_id(
+        &self,
+        principal: &ebbtide_model::Principal,
+        request_id: &str,
+    ) -> Result<Option<Stored>, LedgerError> {
+        query::by_request_id(&self.connection(), principal, request_id)
+            .map_err(self.fail("look up a request id"))
+    }
+
+    /// Records that sandboxes run, where nothing has ended them meanwhile.
+    pub(crate) fn mark_running(&self, running: &[SandboxRecord]) -> Result<(), LedgerError> {
+        let mut connection = self.connection();
+        let mark = |connection: &mut Connection| {
+            let transaction = connection.transaction()?;
+            {
+                let mut statement = transaction.prepare_cached(
+                    "UPDATE sandbox SET state = :running, started = :started
+                     WHERE id = :id AND state IN (:pending, :creating)",
+                )?;
+                for record in running {
+                    statement.execute(named_params! {
+                        ":id": record.id.as_str(),
+                        ":started": record.started_at.map(codec::millis),
+                        ":running": State::Running.as_str(),
+                        ":pending": State::Pending.as_str(),
+                        ":creating": State::Creating.as_str(),
+                    })?;
+                }
+            }
+            transaction.commit()
+        };
+        mark(&mut connection).map_err(self.fail("mark sandboxes as running"))?;
+        self.committed();
+        Ok(())
+    }
+
+    /// Records that a sandbox is ending, why, and when its processes are killed; or an earlier moment for that.
+    pub(crate) fn begin_ending(
+        &self,
+        record: &SandboxRecord,
+        kill_at: SystemTime,
+    ) -> Result<(), LedgerError> {
+        self.update("begin an ending", record, Some(kill_at))
+    }
+
+    /// Records the exit code of a sandbox that is ending.
+    pub(crate) fn record_exit(&self, record: &SandboxRecord) -> Result<(), LedgerError> {
+        self.update("record an exit", record, None)
+    }
+
+    /// Records that nothing of a sandbox is left. No verb changes its record after that.
+    pub(crate) fn tombstone(&self, record: &SandboxRecord) -> Result<(), LedgerError> {
+        self.update("write a tombstone", record, None)
+    }
+
+    /// One record.
+    pub(crate) fn get(&self, id: &SandboxId) -> Result<Option<SandboxRecord>, LedgerError> {
+        let found = query::get(&self.connection(), id).map_err(self.fail("read a record"))?;
+        Ok(found.map(|entry| entry.record))
+    }
+
+    /// Every record that is not terminal.
+    pub(crate) fn live(&self) -> Result<Vec<Stored>, LedgerError> {
+        query::live(&self.connection()).map_err(self.fail("read the live records"))
+    }
+
+    /// Terminal records of one principal, in the order of `cursor`.
+    pub(crate) fn page(&self, cursor: &Cursor<'_>) -> Result<Vec<SandboxRecord>, LedgerError> {
+        query::page(&self.connection(), cursor).map_err(self.fail("read a page"))
+    }
+
+    /// The ids of at most `limit` sandboxes that ended before `before`.
+    pub(crate) fn expired(&self, before: SystemTime, limit: usize) -> Result<Vec<SandboxId>, LedgerError> {
+        query::expired(&self.connection(), before, limit).map_err(self.fail("look for old records"))
+    }
+
+    /// Forgets sandboxes that have ended.
+    pub(crate) fn forget_expired(&self, ids: &[SandboxId]) -> Result<(), LedgerError> {
+        let mut connection = self.connection();
+        let forget = |connection: &mut Connection| {
+            let transaction = connection.transaction()?;
+            {
+                let mut statement =
+                    transaction.prepare_cached("DELETE FROM sandbox WHERE id = ?1 AND ended IS NOT NULL")?;
+                for id in ids {
+                    statement.execute([id.as_str()])?;
+                }
+            }
+            transaction.commit()
+        };
+        forget(&mut connection).map_err(self.fail("forget old records"))?;
+        self.committed();
+        Ok(())
+    }
+
+    /// How many commits there were, for the test that counts them.
+    #[cfg(test)]
+    pub(crate) fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
+    }
+
+    fn update(
+        &self,
+        step: &'static str,
+        record: &SandboxRecord,
+        kill_at: Option<SystemTime>,
+    ) -> Result<(), LedgerError> {
+        let connection = self.connection();
+        let run = || {
+            let mut statement = connection.prepare_cached(UPDATE)?;
+            let (state, reason) = (record.state.as_str(), record.reason.map(TerminationReason::as_str));
+            let (started, ended) = (record.started_at.map(codec::millis), record.ended_at.map(codec::millis));
+            let kill_at = kill_at.map(codec::millis);
+            statement.execute(named_params! {
+                ":id": record.id.as_str(),
+                ":state": state,
+                ":reason": reason,
+                ":message": record.message,
+                ":exit_code": record.exit_code,
+                ":started": started,
+                ":ended": ended,
+                ":kill_at": kill_at,
+            })
+        };
+        match run().map_err(self.fail(step))? {
+            0 => Err(self.no_record(&record.id)),
+            _ => {
+                self.committed();
+                Ok(())
+            }
+        }
+    }
+
+    fn connection(&self) -> MutexGuard<'_, Connection> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn committed(&self) {
+        self.commits.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn no_record(&self, id: &SandboxId) -> LedgerError {
+        LedgerError::NoRecord { path: self.path.clone(), id: id.clone() }
+    }
+
+    fn fail(&self, step: &'static str) -> impl Fn(rusqlite::Error) -> LedgerError + '_ {
+        move |error| LedgerError::of(&self.path, step, &error)
+    }
+}
+
+/// All that changes of a record. A record that has ended is never touched.
+const UPDATE: &str = "
+UPDATE sandbox SET state = :state, reason = :reason, message = :message, exit_code = :exit_code, started = :started,
+    ended = :ended, kill_at = coalesce(:kill_at, kill_at)
+WHERE id = :id AND ended IS NULL";

@@ -1,0 +1,221 @@
+//! The engine as the layers above see it.
+
+use std::sync::Arc;
+
+use ebbtide_driver::{Driver, DriverError, Exec, ExecRequest};
+use ebbtide_model::{Principal, SandboxRecord, SandboxSpec, State, StopOptions, TerminationReason};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::engine::{Engine, Found};
+use crate::lifecycle::{self, Begin};
+use crate::reconcile::{self, Reconciled};
+use crate::sandbox::Ending;
+use crate::{
+    ControlConfig, ControlError, ListFilter, ListPage, PurgeFilter, PurgeOutcome, list, purge, sweep,
+};
+
+/// The life of every sandbox of one home. Cheap to clone; when the last clone is dropped the background tasks end
+/// and the sandboxes live on.
+#[derive(Clone)]
+pub struct Control {
+    handle: Arc<Handle>,
+}
+
+/// Ends the background tasks when the last [`Control`] goes.
+struct Handle {
+    engine: Arc<Engine>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.engine.tasks.cancel();
+    }
+}
+
+impl Control {
+    /// Opens the ledger, reconciles it with what the driver has, and starts the background tasks.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used or the driver cannot say what it has.
+    pub async fn open(config: ControlConfig, driver: Arc<dyn Driver>) -> Result<Self, ControlError> {
+        let engine = Arc::new(Engine::new(config, driver)?);
+        let control = Self { handle: Arc::new(Handle { engine: Arc::clone(&engine) }) };
+        let first = reconcile::pass(&engine).await?;
+        for (id, outcome) in &first {
+            tracing::info!(sandbox = %id, ?outcome, "reconciled at start");
+        }
+        engine.tasks.spawn(sweep::run(Arc::clone(&engine), reconcile::is_unfinished(&first)));
+        let marks = Arc::clone(&engine);
+        engine.tasks.spawn(async move { marks.write_marks().await });
+        Ok(control)
+    }
+
+    /// Records the wish for a sandbox and returns; it is made in the background.
+    ///
+    /// A `request_id` that the same principal has used before, for the same spec, answers with the sandbox that it
+    /// made then, also after its end, for as long as its record is kept. Empty for none.
+    ///
+    /// # Errors
+    /// When the spec is invalid, the request id was used for another one, the daemon shuts down, or the ledger
+    /// fails. Nothing is made then.
+    pub async fn create(
+        &self,
+        principal: &Principal,
+        spec: SandboxSpec,
+        request_id: &str,
+    ) -> Result<SandboxRecord, ControlError> {
+        let (record, made) = lifecycle::intent(self.engine(), principal, spec, request_id)?;
+        if let Some(sandbox) = made {
+            self.engine().drive(&sandbox, Begin::Create { resumed: false });
+        }
+        Ok(record)
+    }
+
+    /// The record of one sandbox.
+    ///
+    /// # Errors
+    /// When the caller has none with this id.
+    pub async fn get(&self, principal: &Principal, id: &str) -> Result<SandboxRecord, ControlError> {
+        Ok(self.engine().find(principal, id)?.record())
+    }
+
+    /// The caller's sandboxes, a page at a time, by age.
+    ///
+    /// # Errors
+    /// When the page token is none of ours, or the ledger fails.
+    pub async fn list(&self, principal: &Principal, filter: ListFilter) -> Result<ListPage, ControlError> {
+        list::page(self.engine(), principal, &filter)
+    }
+
+    /// Ends a sandbox. That it ends is recorded when this returns, and it goes on whatever becomes of the caller;
+    /// [`Control::wait`] tells when it is over. One that ends already keeps the shorter grace period of the two,
+    /// and one that has ended is no error.
+    ///
+    /// # Errors
+    /// When the caller has none with this id, or the ledger fails.
+    pub async fn stop(
+        &self,
+        principal: &Principal,
+        id: &str,
+        options: StopOptions,
+    ) -> Result<SandboxRecord, ControlError> {
+        match self.engine().find(principal, id)? {
+            Found::Ended(record) => Ok(*record),
+            Found::Live(sandbox) => {
+                let ending = Ending { grace: options.grace, ..Ending::new(TerminationReason::Stopped) };
+                purge::end(self.engine(), &sandbox, &ending)?;
+                Ok(sandbox.record())
+            }
+        }
+    }
+
+    /// Ends the caller's sandboxes that `filter` names, at once, and waits until they are gone.
+    ///
+    /// # Errors
+    /// When the filter names none; what fails for one sandbox is in the outcome.
+    pub async fn purge(
+        &self,
+        principal: &Principal,
+        filter: PurgeFilter,
+        dry_run: bool,
+    ) -> Result<PurgeOutcome, ControlError> {
+        purge::purge(self.engine(), principal, &filter, dry_run).await
+    }
+
+    /// Runs a command. Waits for a sandbox that is still being made, so a create can be followed by this at once.
+    ///
+    /// # Errors
+    /// When the sandbox does not run, the command is malformed, or the driver cannot start it.
+    pub async fn exec(
+        &self,
+        principal: &Principal,
+        id: &str,
+        request: ExecRequest,
+    ) -> Result<Exec, ControlError> {
+        let engine = self.engine();
+        let found = engine.find(principal, id)?;
+        request.command.validate(&engine.config.limits)?;
+        let Found::Live(sandbox) = found else { return Err(not_running(&found.record())) };
+        let mut changes = sandbox.changes();
+        let made = changes.wait_for(|record| !matches!(record.state, State::Pending | State::Creating));
+        let _ = timeout(engine.config.timing.exec_wait, made).await;
+        if sandbox.state() != State::Running {
+            return Err(not_running(&sandbox.record()));
+        }
+        match engine.ask("run a command", engine.driver.exec(&sandbox.id, request)).await {
+            Err(ControlError::Driver(DriverError::NotRunning(_) | DriverError::NotFound(_))) => {
+                // Its end may be known to the driver a moment before it is known here.
+                let mut record = sandbox.record();
+                if record.state == State::Running {
+                    record.state = State::Terminating;
+                }
+                Err(not_running(&record))
+            }
+            answer => answer,
+        }
+    }
+
+    /// Waits, without bound, until a sandbox has ended and everything of it is released.
+    ///
+    /// # Errors
+    /// When the caller has none with this id.
+    pub async fn wait(&self, principal: &Principal, id: &str) -> Result<SandboxRecord, ControlError> {
+        match self.engine().find(principal, id)? {
+            Found::Ended(record) => Ok(*record),
+            Found::Live(sandbox) => {
+                let mut changes = sandbox.changes();
+                let mut closing = self.engine().tasks.cancelled();
+                tokio::select! {
+                    biased;
+                    ended = changes.wait_for(|record| record.state.is_terminal()) => match ended {
+                        Ok(record) => Ok(record.clone()),
+                        Err(_) => Err(ControlError::ShuttingDown),
+                    },
+                    // Nobody is left who could end it.
+                    _ = closing.wait_for(|closing| *closing) => Err(ControlError::ShuttingDown),
+                }
+            }
+        }
+    }
+
+    /// Ends every sandbox of every principal, then the driver with its helpers, then the background tasks.
+    ///
+    /// # Errors
+    /// When something had not ended in time, or the driver could not shut down. It can be called again.
+    pub async fn shutdown(&self) -> Result<(), ControlError> {
+        purge::shutdown(self.engine()).await
+    }
+
+    /// Ends the background tasks and leaves every sandbox as it is, for the next daemon to adopt. Creates are
+    /// refused from now on.
+    pub async fn close(&self) {
+        self.engine().refuse_creates();
+        self.engine().tasks.close().await;
+        self.engine().flush_marks();
+    }
+
+    /// The number of sandboxes that have not ended.
+    pub fn live(&self) -> watch::Receiver<usize> {
+        self.engine().live_count()
+    }
+
+    /// Compares the ledger with what the driver has, now instead of with the next sweep.
+    ///
+    /// # Errors
+    /// When the driver cannot say what it has, or the ledger fails.
+    pub async fn reconcile(&self) -> Result<Vec<Reconciled>, ControlError> {
+        reconcile::pass(self.engine()).await
+    }
+
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.handle.engine
+    }
+}
+
+fn not_running(record: &SandboxRecord) -> ControlError {
+    if record.reason == Some(TerminationReason::CreateFailed) {
+        return ControlError::NotMade { id: record.id.clone(), message: record.message.clone() };
+    }
+    ControlError::NotRunning { id: record.id.clone(), state: record.state }
+}

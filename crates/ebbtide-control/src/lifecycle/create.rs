@@ -1,0 +1,189 @@
+//! From the wish for a sandbox to one that runs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ebbtide_driver::{DriverError, SandboxPlan};
+use ebbtide_model::{
+    OwnerProcess, Principal, SandboxId, SandboxRecord, SandboxSpec, State, TerminationReason,
+};
+use tokio::sync::SemaphorePermit;
+use tokio::time::{Instant, sleep_until};
+
+use super::{Backoff, must_end};
+use crate::engine::Engine;
+use crate::failpoint::fail_point;
+use crate::owner;
+use crate::sandbox::{Ending, Sandbox};
+use crate::store::{Stored, now};
+use crate::{ControlConfig, ControlError};
+
+/// How often a create is repeated while the driver's helper cannot be reached.
+const ATTEMPTS: usize = 5;
+
+/// Step *intent*: the record of a new sandbox, in the ledger before anything is made. A request id that was used
+/// for the same spec before answers with the sandbox that it made.
+pub(crate) fn intent(
+    engine: &Arc<Engine>,
+    principal: &Principal,
+    spec: SandboxSpec,
+    request_id: &str,
+) -> Result<(SandboxRecord, Option<Arc<Sandbox>>), ControlError> {
+    let record = new_record(&engine.config, principal, spec, request_id)?;
+    // Under the lock, so that a repetition finds the sandbox among the live ones as soon as the ledger has it.
+    let mut live = engine.live();
+    let earlier = if engine.is_shutting_down() {
+        let earlier = engine.store.by_request_id(principal, request_id)?;
+        Some(earlier.ok_or(ControlError::ShuttingDown)?)
+    } else {
+        fail_point!("create.intent.before");
+        let earlier = engine.store.record_intent(&record)?;
+        fail_point!("create.intent.after");
+        earlier
+    };
+    let Some(Stored { record: earlier, .. }) = earlier else {
+        let sandbox = Sandbox::new(Stored { record: record.clone(), kill_at: None });
+        live.insert(record.id.clone(), Arc::clone(&sandbox));
+        engine.count(&live);
+        return Ok((record, Some(sandbox)));
+    };
+    if earlier.spec != record.spec {
+        return Err(ControlError::RequestIdConflict { request_id: request_id.to_owned() });
+    }
+    let current = live.get(&earlier.id).map(|sandbox| sandbox.record());
+    Ok((current.unwrap_or(earlier), None))
+}
+
+fn new_record(
+    config: &ControlConfig,
+    principal: &Principal,
+    spec: SandboxSpec,
+    request_id: &str,
+) -> Result<SandboxRecord, ControlError> {
+    spec.validate(&config.limits)?;
+    spec.resources.effective(config.default_resources)?;
+    if request_id.len() > config.limits.max_name_bytes {
+        return Err(ebbtide_model::Invalid::new(
+            "request_id",
+            format!("has {} bytes", request_id.len()),
+            format!("at most {} bytes", config.limits.max_name_bytes),
+        )
+        .into());
+    }
+    let owner = OwnerProcess::from_annotations(&spec.annotations)?;
+    let created_at = now();
+    Ok(SandboxRecord {
+        id: SandboxId::generate(),
+        principal: principal.clone(),
+        deadline: created_at + spec.lifetime(owner.is_some(), &config.limits),
+        spec,
+        owner,
+        state: State::Pending,
+        reason: None,
+        message: String::new(),
+        exit_code: None,
+        created_at,
+        started_at: None,
+        ended_at: None,
+        boot_id: config.boot_id.clone(),
+        request_id: request_id.to_owned(),
+    })
+}
+
+/// The steps from *admit* to *running*. What fails becomes an ending; the caller goes on to it.
+pub(super) async fn run(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>, resumed: bool) {
+    if let Err(ending) = steps(engine, sandbox, resumed).await {
+        tracing::info!(sandbox = %sandbox.id, reason = %ending.reason, message = %ending.message, "not made");
+        must_end(engine, sandbox, &ending).await;
+    }
+}
+
+async fn steps(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>, resumed: bool) -> Result<(), Ending> {
+    let Some(_permit) = admit(engine, sandbox).await? else { return Ok(()) };
+    fail_point!("create.admit.after");
+    let plan = resolve(engine, sandbox, resumed)?;
+    fail_point!("create.resolve.after");
+    make(engine, sandbox, &plan).await?;
+    sandbox.started(now());
+    engine.mark_soon(sandbox);
+    fail_point!("create.running.after");
+    Ok(())
+}
+
+/// Step *admit*: waits for its turn, no longer than its lifetime; `None` if it was ended before that.
+async fn admit<'a>(engine: &'a Engine, sandbox: &Sandbox) -> Result<Option<SemaphorePermit<'a>>, Ending> {
+    let mut changes = sandbox.changes();
+    tokio::select! {
+        biased;
+        _ = changes.wait_for(|record| record.state == State::Terminating) => Ok(None),
+        permit = engine.creates.acquire() => {
+            sandbox.claimed();
+            Ok(permit.ok())
+        }
+        () = sleep_until(sandbox.expires) => Err(expired()),
+    }
+}
+
+/// Step *resolve*: what exactly is to be made. A create that a crash interrupted may have lost its sense meanwhile.
+fn resolve(engine: &Engine, sandbox: &Sandbox, resumed: bool) -> Result<SandboxPlan, Ending> {
+    let record = sandbox.record();
+    let lifetime = sandbox.expires.saturating_duration_since(Instant::now());
+    if lifetime.is_zero() {
+        return Err(expired());
+    }
+    if resumed && record.owner.is_some_and(owner::is_gone) {
+        return Err(
+            Ending::new(TerminationReason::OwnerGone).with_message("its owner died before it was made")
+        );
+    }
+    let resources = record
+        .spec
+        .resources
+        .effective(engine.config.default_resources)
+        .map_err(|invalid| failed(&invalid))?;
+    Ok(SandboxPlan {
+        id: record.id,
+        image: record.spec.image,
+        main: record.spec.main,
+        resources,
+        lifetime,
+        owner: record.owner,
+        owner_grace: engine.config.limits.owner_grace,
+    })
+}
+
+/// Step *driver*: makes it. Repeated while the driver's helper is being replaced, which is no fault of the sandbox.
+///
+/// Not cut short when the sandbox is to end meanwhile: a destroy beside a create that still goes on could miss
+/// what that makes afterwards.
+async fn make(engine: &Engine, sandbox: &Sandbox, plan: &SandboxPlan) -> Result<(), Ending> {
+    let timing = &engine.config.timing;
+    let deadline = Instant::now() + timing.create;
+    let mut backoff = Backoff::new(timing);
+    let mut attempt = 1;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        fail_point!("create.driver.before");
+        let made = engine.ask_within(left, "make the sandbox", engine.driver.create(plan)).await;
+        fail_point!("create.driver.after");
+        match made {
+            Ok(()) => return Ok(()),
+            Err(ControlError::Driver(DriverError::Unavailable(why)))
+                if attempt < ATTEMPTS && sandbox.state() == State::Creating =>
+            {
+                tracing::warn!(sandbox = %sandbox.id, why, attempt, "create: the runtime is away; trying again");
+                attempt += 1;
+                backoff.wait(&sandbox.retry).await;
+            }
+            Err(error) => return Err(failed(&error)),
+        }
+    }
+}
+
+fn failed(error: &dyn std::error::Error) -> Ending {
+    Ending::new(TerminationReason::CreateFailed).with_message(error.to_string())
+}
+
+fn expired() -> Ending {
+    Ending::new(TerminationReason::LifetimeExpired).with_message("its lifetime was over before it was made")
+}

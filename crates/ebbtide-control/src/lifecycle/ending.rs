@@ -1,0 +1,140 @@
+//! From TERMINATING to the tombstone: the processes have their grace, everything is released, the record is closed.
+
+use std::sync::Arc;
+
+use ebbtide_driver::{DestroyOutcome, DriverError, EndReport};
+use ebbtide_model::StopOptions;
+use tokio::time::{Instant, sleep_until};
+
+use super::verdict::{self, Verdict};
+use super::{Backoff, complain, must_write};
+use crate::engine::Engine;
+use crate::failpoint::fail_point;
+use crate::sandbox::Sandbox;
+use crate::{ControlError, store::Store};
+
+/// Releases a sandbox that is ending and writes its tombstone; tries until both are done.
+///
+/// `report` is how it ended, where that is known. `resumed` says that a destroy may have been tried before.
+pub(super) async fn release(
+    engine: &Arc<Engine>,
+    sandbox: &Arc<Sandbox>,
+    report: Option<EndReport>,
+    resumed: bool,
+) {
+    let message = sandbox.peek(|record| record.message.clone());
+    let report = match report {
+        Some(report) => Some(report),
+        None => grace(engine, sandbox).await,
+    };
+    fail_point!("stop.ended.after");
+    sandbox.note(&message);
+    keep_exit(engine, sandbox, report.as_ref()).await;
+    let destroyed = destroy(engine, sandbox).await;
+    let verdict = sandbox.peek(|record| {
+        let killed = resumed || destroyed.repeated;
+        verdict::of(record, report.as_ref().or(destroyed.report.as_ref()), killed)
+    });
+    let message = [message, destroyed.left].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>();
+    close(engine, sandbox, &verdict, &message.join("; ")).await;
+    tracing::info!(sandbox = %sandbox.id, exit_code = verdict.exit_code, "ended");
+}
+
+/// Step *driver*: asks it to end and waits, until it has ended, its grace period (which may be shortened meanwhile)
+/// is over, or there is none.
+async fn grace(engine: &Engine, sandbox: &Sandbox) -> Option<EndReport> {
+    let mut kill_at = sandbox.kill_at();
+    let mut backoff = Backoff::new(&engine.config.timing);
+    loop {
+        let until = *kill_at.borrow_and_update();
+        let grace = until.saturating_duration_since(Instant::now());
+        if grace.is_zero() {
+            return None;
+        }
+        fail_point!("stop.driver.before");
+        let asked =
+            engine.ask("stop a sandbox", engine.driver.stop(&sandbox.id, StopOptions { grace })).await;
+        fail_point!("stop.driver.after");
+        match asked {
+            Err(ControlError::Driver(DriverError::NotFound(_))) => return None,
+            Err(error) => {
+                complain(sandbox, "stop it", &error);
+                backoff.wait(&sandbox.retry).await;
+                continue;
+            }
+            Ok(()) => {}
+        }
+        tokio::select! {
+            biased;
+            answer = engine.driver.ended(&sandbox.id) => match answer {
+                Ok(report) => return Some(report),
+                Err(DriverError::NotFound(_)) => return None,
+                Err(error) => {
+                    complain(sandbox, "wait for its end", &error);
+                    backoff.wait(&sandbox.retry).await;
+                }
+            },
+            _ = kill_at.changed() => {}
+            () = sleep_until(until + engine.config.timing.stop_margin) => return None,
+        }
+    }
+}
+
+/// Makes durable how it ended before the destroy forgets it, where the record does not say so already.
+async fn keep_exit(engine: &Engine, sandbox: &Sandbox, report: Option<&EndReport>) {
+    let exit = report.and_then(|report| report.exit).map(ebbtide_model::ExitStatus::code);
+    if let Some(exit) = exit
+        && sandbox.peek(|record| record.exit_code.is_none())
+    {
+        must_write(engine, sandbox, "record its exit code", || sandbox.record_exit(&engine.store, exit))
+            .await;
+        fail_point!("stop.exit.after");
+    }
+}
+
+/// What became of a destroy.
+struct Destroyed {
+    report: Option<EndReport>,
+    /// It was tried more than once, so an earlier one may have taken the report with it.
+    repeated: bool,
+    /// What could not be released, in words; empty if nothing.
+    left: String,
+}
+
+/// Step *destroy*: releases everything of it. One that fails is repeated until it succeeds.
+async fn destroy(engine: &Engine, sandbox: &Sandbox) -> Destroyed {
+    let mut backoff = Backoff::new(&engine.config.timing);
+    let mut repeated = false;
+    loop {
+        fail_point!("stop.destroy.before");
+        let outcome = {
+            let _permit = engine.destroys.acquire().await;
+            engine.ask("destroy a sandbox", engine.driver.destroy(&sandbox.id)).await
+        };
+        fail_point!("stop.destroy.after");
+        match outcome {
+            Ok(DestroyOutcome::AlreadyGone) => {
+                return Destroyed { report: None, repeated, left: String::new() };
+            }
+            Ok(DestroyOutcome::Destroyed { receipt, report }) => {
+                let names = receipt.left.iter().map(|left| format!("{} {}", left.kind, left.name));
+                let mut left = names.collect::<Vec<_>>().join(", ");
+                if !left.is_empty() {
+                    tracing::error!(sandbox = %sandbox.id, left, "could not release everything");
+                    left = format!("could not be released: {left} (see `ebb doctor`)");
+                }
+                return Destroyed { report, repeated, left };
+            }
+            Err(error) => complain(sandbox, "destroy it", &error),
+        }
+        repeated = true;
+        backoff.wait(&sandbox.retry).await;
+    }
+}
+
+/// Step *tombstone*: the terminal state, in the ledger and for everyone who waits.
+async fn close(engine: &Engine, sandbox: &Sandbox, verdict: &Verdict, message: &str) {
+    let write = |store: &Store| sandbox.tombstone(store, verdict.event, verdict.exit_code, message);
+    must_write(engine, sandbox, "record that it is gone", || write(&engine.store)).await;
+    engine.ended(&sandbox.id);
+}

@@ -1,0 +1,95 @@
+//! The life of one sandbox, as one task that goes through named steps.
+//!
+//! create: *intent* (recorded by the call) → *admit* (its turn) → *resolve* → *driver* (made) → *running*
+//! stop:   *ending* (recorded by the call) → *driver* (asked to stop, waited for) → *destroy* → *tombstone*
+//!
+//! The task is the guard too: whatever a create has come to, the task goes on to the ending, so what a failed step
+//! made is destroyed before the record says FAILED. A crash, or the death of the task itself, leaves a record that
+//! is not terminal, from which reconcile goes on at the right step. Requests only ever record an ending and leave;
+//! no client that goes away takes a clean-up with it.
+
+mod create;
+mod ending;
+mod verdict;
+mod watch;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::LedgerError;
+use crate::Timing;
+use crate::engine::Engine;
+use crate::sandbox::{Ending, Sandbox};
+
+pub(crate) use create::intent;
+
+/// Where in its life a sandbox is taken up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Begin {
+    /// It is to be made.
+    Create {
+        /// A daemon before this one may have begun.
+        resumed: bool,
+    },
+    /// It runs, or has ended by itself.
+    Watch,
+    /// It is ending, and a daemon before this one may have come as far as the tombstone.
+    End,
+}
+
+/// Takes a sandbox through its life, up to the tombstone.
+pub(crate) async fn drive(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>, begin: Begin) {
+    if let Begin::Create { resumed } = begin {
+        create::run(engine, sandbox, resumed).await;
+    }
+    let report = watch::until_ending(engine, sandbox).await;
+    ending::release(engine, sandbox, report, begin == Begin::End).await;
+}
+
+/// Records an ending that is not a client's wish, as often as it takes.
+async fn must_end(engine: &Engine, sandbox: &Sandbox, ending: &Ending) {
+    let mut backoff = Backoff::new(&engine.config.timing);
+    while let Err(error) = sandbox.begin_ending(&engine.store, ending) {
+        complain(sandbox, "record its end", &error);
+        backoff.wait(&sandbox.retry).await;
+    }
+}
+
+/// Tries `write` until the ledger takes it.
+async fn must_write(
+    engine: &Engine,
+    sandbox: &Sandbox,
+    what: &str,
+    write: impl Fn() -> Result<(), LedgerError>,
+) {
+    let mut backoff = Backoff::new(&engine.config.timing);
+    while let Err(error) = write() {
+        complain(sandbox, what, &error);
+        backoff.wait(&sandbox.retry).await;
+    }
+}
+
+fn complain(sandbox: &Sandbox, what: &str, error: &dyn std::error::Error) {
+    tracing::warn!(sandbox = %sandbox.id, %error, "cannot {what}; trying again");
+    sandbox.note(&format!("cannot {what}: {error}; trying again"));
+}
+
+/// The pauses between repetitions: twice as long each time, up to a bound.
+struct Backoff {
+    next: Duration,
+    most: Duration,
+}
+
+impl Backoff {
+    fn new(timing: &Timing) -> Self {
+        Self { next: timing.retry_first, most: timing.retry_most }
+    }
+
+    /// Waits for the next turn; `early` brings it forward.
+    async fn wait(&mut self, early: &Notify) {
+        let _ = tokio::time::timeout(self.next, early.notified()).await;
+        self.next = (self.next * 2).min(self.most);
+    }
+}

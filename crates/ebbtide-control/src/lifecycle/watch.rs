@@ -1,0 +1,62 @@
+//! While a sandbox runs: waits for whatever ends it.
+//!
+//! Its own init holds its deadlines and its owner; here is only heard what happened.
+
+use std::sync::Arc;
+
+use ebbtide_driver::{DriverError, EndCause, EndReport};
+use ebbtide_model::{ExitStatus, State, TerminationReason};
+
+use super::{Backoff, must_end};
+use crate::engine::Engine;
+use crate::sandbox::{Ending, Sandbox};
+
+/// Waits until a running sandbox is ending, by a request or by itself, and then answers with its report.
+pub(super) async fn until_ending(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -> Option<EndReport> {
+    let mut changes = sandbox.changes();
+    let mut backoff = Backoff::new(&engine.config.timing);
+    while sandbox.state() == State::Running {
+        let answer = tokio::select! {
+            biased;
+            _ = changes.wait_for(|record| record.state != State::Running) => return None,
+            answer = engine.driver.ended(&sandbox.id) => answer,
+        };
+        match answer {
+            Ok(report) => {
+                let ending = Ending {
+                    exit_code: report.exit.map(ExitStatus::code),
+                    ..Ending::new(reason(report.cause))
+                };
+                must_end(engine, sandbox, &ending).await;
+                return Some(report);
+            }
+            Err(DriverError::NotFound(_)) if is_lost(engine, sandbox).await => {
+                let ending = Ending::new(TerminationReason::Reconciled)
+                    .with_message("it was running and is gone, with whatever would say how it ended");
+                must_end(engine, sandbox, &ending).await;
+                return None;
+            }
+            Err(error) => {
+                tracing::warn!(sandbox = %sandbox.id, %error, "cannot wait for its end; trying again");
+                backoff.wait(&sandbox.retry).await;
+            }
+        }
+    }
+    None
+}
+
+/// Whether the driver is sure that it does not have the sandbox. Unknown is not dead.
+async fn is_lost(engine: &Engine, sandbox: &Sandbox) -> bool {
+    let listed = engine.ask("list its sandboxes", engine.driver.list()).await;
+    listed.is_ok_and(|existing| existing.iter().all(|existing| existing.id != sandbox.id))
+}
+
+fn reason(cause: EndCause) -> TerminationReason {
+    match cause {
+        EndCause::MainExited => TerminationReason::MainExited,
+        EndCause::Stopped => TerminationReason::Stopped,
+        EndCause::LifetimeExpired => TerminationReason::LifetimeExpired,
+        EndCause::OwnerGone => TerminationReason::OwnerGone,
+        EndCause::InitKilled => TerminationReason::InitKilled,
+    }
+}

@@ -1,0 +1,186 @@
+//! Reconcile: what the ledger says against what the driver has, at start and every minute.
+//!
+//! The ledger is always ahead of the driver where a sandbox begins (the intent comes before anything is made) and
+//! behind it where one ends (the tombstone comes after everything is released). So every difference has one
+//! meaning, and each is answered by an [`Outcome`] with a name. A sandbox whose life a task of this daemon goes
+//! through is left to that task, except for one thing that it cannot see: that a running sandbox has vanished.
+//!
+//! The driver is asked first and the ledger after it: an id that the driver had and the ledger then does not know as
+//! live can only be a leftover, and that is asked again right before it is removed. Bounded in rows and time; what
+//! is left over is taken up by the next pass.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ebbtide_driver::{DestroyOutcome, Phase};
+use ebbtide_model::{SandboxId, State, TerminationReason};
+use tokio::time::Instant;
+
+use crate::engine::Engine;
+use crate::lifecycle::Begin;
+use crate::sandbox::{Ending, Sandbox};
+use crate::{ControlError, LedgerError};
+
+/// Unknown sandboxes that one pass destroys, at most, and the time it gives to that.
+const ROWS: usize = 512;
+const BUDGET: Duration = Duration::from_secs(5);
+
+/// What was done about one sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// A task of this daemon goes through its life; nothing to do.
+    InHand,
+    /// Its create had been cut off and goes on, under the same id.
+    Resumed,
+    /// It runs, and this daemon watches it from now on.
+    Adopted,
+    /// It ended while no daemon looked, and is finished with its own report.
+    Finished,
+    /// Its ending had been cut off and goes on.
+    EndingResumed,
+    /// It was running and is gone without a word: FAILED.
+    Lost,
+    /// The machine was restarted under it: FAILED.
+    HostRestarted,
+    /// The ledger does not know it, or knows that it has ended: destroyed.
+    Destroyed,
+    /// As [`Outcome::Destroyed`], but somebody was faster.
+    AlreadyGone,
+    /// It could not be dealt with; the next pass tries again.
+    RetryLater,
+    /// The pass was out of rows or time; the next one comes soon.
+    Deferred,
+}
+
+/// One sandbox, and what was done about it.
+pub type Reconciled = (SandboxId, Outcome);
+
+/// Whether the next pass should come soon.
+pub(crate) fn is_unfinished(reconciled: &[Reconciled]) -> bool {
+    reconciled.iter().any(|(_, outcome)| *outcome == Outcome::Deferred)
+}
+
+/// Compares once.
+pub(crate) async fn pass(engine: &Arc<Engine>) -> Result<Vec<Reconciled>, ControlError> {
+    let _one_at_a_time = engine.reconciling.lock().await;
+    let running = engine.select(|record| record.state == State::Running);
+    let existing: BTreeMap<SandboxId, Phase> = engine
+        .ask("list its sandboxes", engine.driver.list())
+        .await?
+        .into_iter()
+        .map(|existing| (existing.id, existing.phase))
+        .collect();
+    let mut reconciled = Vec::new();
+    for sandbox in engine.select(|record| !record.state.is_terminal()) {
+        let phase = existing.get(&sandbox.id).copied();
+        let was_running = running.iter().any(|running| Arc::ptr_eq(running, &sandbox));
+        let outcome = if sandbox.is_driven() {
+            in_hand(engine, &sandbox, phase.is_none() && was_running)
+        } else {
+            take_up(engine, &sandbox, phase)
+        };
+        let outcome = outcome.unwrap_or_else(|error| {
+            tracing::warn!(sandbox = %sandbox.id, %error, "reconcile; trying again with the next pass");
+            Outcome::RetryLater
+        });
+        reconciled.push((sandbox.id.clone(), outcome));
+    }
+    let deadline = Instant::now() + BUDGET;
+    let unknown = existing.into_keys().filter(|id| !engine.live().contains_key(id)).collect::<Vec<_>>();
+    for (row, id) in unknown.into_iter().enumerate() {
+        let outcome = if row < ROWS && Instant::now() < deadline {
+            destroy_unknown(engine, &id).await?
+        } else {
+            Outcome::Deferred
+        };
+        reconciled.push((id, outcome));
+    }
+    Ok(reconciled)
+}
+
+/// A sandbox that a task goes through its life with. `vanished`: it ran before the driver was asked, and the driver
+/// does not have it.
+fn in_hand(engine: &Engine, sandbox: &Sandbox, vanished: bool) -> Result<Outcome, LedgerError> {
+    sandbox.retry.notify_waiters();
+    if vanished && sandbox.state() == State::Running {
+        sandbox.begin_ending(&engine.store, &lost())?;
+        return Ok(Outcome::Lost);
+    }
+    Ok(Outcome::InHand)
+}
+
+/// A sandbox that nobody goes through its life with: a daemon before this one did.
+fn take_up(
+    engine: &Arc<Engine>,
+    sandbox: &Arc<Sandbox>,
+    phase: Option<Phase>,
+) -> Result<Outcome, LedgerError> {
+    let record = sandbox.record();
+    let (outcome, begin) = if record.boot_id != engine.config.boot_id {
+        let idle = record.spec.main.argv.is_empty();
+        if record.state != State::Terminating {
+            sandbox.begin_ending(&engine.store, &Ending::new(TerminationReason::HostRestarted))?;
+        } else if record.exit_code.is_none() && !idle {
+            sandbox.overrule(TerminationReason::HostRestarted);
+        }
+        (Outcome::HostRestarted, Begin::End)
+    } else {
+        match (record.state, phase) {
+            (State::Pending | State::Creating, None | Some(Phase::Made)) => {
+                (Outcome::Resumed, Begin::Create { resumed: true })
+            }
+            (State::Pending | State::Creating, Some(Phase::Running | Phase::Ended)) => {
+                sandbox.claimed();
+                // The mark that would say when was not written yet, so that was within moments of its creation.
+                sandbox.started(record.created_at);
+                engine.mark_soon(sandbox);
+                (adopted(phase), Begin::Watch)
+            }
+            (State::Running | State::Paused, Some(Phase::Running | Phase::Ended)) => {
+                (adopted(phase), Begin::Watch)
+            }
+            // It has run, so its main command must not be started a second time.
+            (State::Running | State::Paused, None | Some(Phase::Made)) => {
+                sandbox.begin_ending(&engine.store, &lost())?;
+                (Outcome::Lost, Begin::End)
+            }
+            (State::Terminating, _) => (Outcome::EndingResumed, Begin::End),
+            (State::Completed | State::Failed, _) => return Ok(Outcome::InHand),
+        }
+    };
+    engine.drive(sandbox, begin);
+    Ok(outcome)
+}
+
+fn adopted(phase: Option<Phase>) -> Outcome {
+    if phase == Some(Phase::Ended) { Outcome::Finished } else { Outcome::Adopted }
+}
+
+fn lost() -> Ending {
+    Ending::new(TerminationReason::Reconciled)
+        .with_message("it was running and is gone, with whatever would say how it ended")
+}
+
+/// Something that the driver has and the ledger does not know as live.
+async fn destroy_unknown(engine: &Engine, id: &SandboxId) -> Result<Outcome, ControlError> {
+    // Asked again at the moment of removal.
+    if engine.live().contains_key(id) {
+        return Ok(Outcome::InHand);
+    }
+    if engine.store.get(id)?.is_some_and(|record| !record.state.is_terminal()) {
+        // Nothing of ours comes to this: what the ledger holds as live is in memory too.
+        return Ok(Outcome::RetryLater);
+    }
+    match engine.ask("destroy a sandbox", engine.driver.destroy(id)).await {
+        Ok(DestroyOutcome::Destroyed { .. }) => {
+            tracing::warn!(sandbox = %id, "destroyed a sandbox that the ledger does not know as live");
+            Ok(Outcome::Destroyed)
+        }
+        Ok(DestroyOutcome::AlreadyGone) => Ok(Outcome::AlreadyGone),
+        Err(error) => {
+            tracing::warn!(sandbox = %id, %error, "cannot destroy a sandbox that the ledger does not know as live");
+            Ok(Outcome::RetryLater)
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! One sandbox that has not ended, in memory, and every transition that it can make.
+//!
+//! A transition is made under one lock, first in the ledger (where it is one of those that must be durable), then
+//! in memory, where a watch channel wakes whoever waits. So nobody ever sees a state that a crash could take back,
+//! with one exception that is harmless: CREATING and RUNNING follow from what the driver has.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use ebbtide_model::{Event, SandboxId, SandboxRecord, State, TerminationReason};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use crate::LedgerError;
+use crate::failpoint::fail_point;
+use crate::store::{Store, Stored, now};
+
+/// No timer needs more, and the arithmetic of instants stays safe.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+/// Why a sandbox is to end, and what is known of it at that moment.
+#[derive(Debug, Clone)]
+pub(crate) struct Ending {
+    pub(crate) reason: TerminationReason,
+    /// Words for a person beside the reason.
+    pub(crate) message: String,
+    /// The exit code, where the main command has ended already.
+    pub(crate) exit_code: Option<i32>,
+    /// How long its processes have after SIGTERM.
+    pub(crate) grace: Duration,
+}
+
+impl Ending {
+    pub(crate) fn new(reason: TerminationReason) -> Self {
+        Self { reason, message: String::new(), exit_code: None, grace: Duration::ZERO }
+    }
+
+    pub(crate) fn with_message(self, message: impl Into<String>) -> Self {
+        Self { message: message.into(), ..self }
+    }
+}
+
+/// One sandbox that has not ended.
+pub(crate) struct Sandbox {
+    pub(crate) id: SandboxId,
+    /// When its lifetime is over, by a clock that nobody sets.
+    pub(crate) expires: Instant,
+    /// Wakes a repetition that waits for its turn.
+    pub(crate) retry: Notify,
+    record: watch::Sender<SandboxRecord>,
+    kill_at: watch::Sender<Instant>,
+    transition: Mutex<()>,
+    driven: AtomicBool,
+}
+
+impl Sandbox {
+    pub(crate) fn new(stored: Stored) -> Arc<Self> {
+        let Stored { record, kill_at } = stored;
+        Arc::new(Self {
+            id: record.id.clone(),
+            expires: instant(record.deadline),
+            retry: Notify::new(),
+            record: watch::Sender::new(record),
+            kill_at: watch::Sender::new(kill_at.map_or_else(Instant::now, instant)),
+            transition: Mutex::new(()),
+            driven: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn record(&self) -> SandboxRecord {
+        self.record.borrow().clone()
+    }
+
+    pub(crate) fn state(&self) -> State {
+        self.record.borrow().state
+    }
+
+    /// Reads a part of the record without copying the rest.
+    pub(crate) fn peek<T>(&self, read: impl FnOnce(&SandboxRecord) -> T) -> T {
+        read(&self.record.borrow())
+    }
+
+    /// Wakes at every change of the record.
+    pub(crate) fn changes(&self) -> watch::Receiver<SandboxRecord> {
+        self.record.subscribe()
+    }
+
+    /// When the processes of a sandbox that is ending are killed. Moves only to earlier.
+    pub(crate) fn kill_at(&self) -> watch::Receiver<Instant> {
+        self.kill_at.subscribe()
+    }
+
+    /// Makes the caller the only one that takes this sandbox through its life, until the guard is dropped;
+    /// `None` if there is one. A task that dies thus leaves the sandbox to the next reconcile.
+    pub(crate) fn drive(self: &Arc<Self>) -> Option<Driven> {
+        (!self.driven.swap(true, Ordering::AcqRel)).then(|| Driven(Arc::clone(self)))
+    }
+
+    pub(crate) fn is_driven(&self) -> bool {
+        self.driven.load(Ordering::Acquire)
+    }
+
+    /// Its turn has come. Does nothing to a sandbox that is past that, or ending.
+    pub(crate) fn claimed(&self) {
+        self.transition(|record| {
+            if let Ok(state) = record.state.after(Event::Claimed) {
+                record.state = state;
+            }
+            Ok(())
+        })
+        .ok();
+    }
+
+    /// It runs since `at`. If it is ending already, only that is noted.
+    pub(crate) fn started(&self, at: SystemTime) {
+        self.transition(|record| {
+            if let Ok(state) = record.state.after(Event::Started) {
+                record.state = state;
+            }
+            record.started_at.get_or_insert(at);
+            Ok(())
+        })
+        .ok();
+    }
+
+    /// Records that it is ending. One that ends already, or has ended, stays as it is.
+    pub(crate) fn begin_ending(&self, store: &Store, ending: &Ending) -> Result<SandboxRecord, LedgerError> {
+        self.transition(|record| {
+            let Ok(state) = record.state.after(Event::Ending) else { return Ok(()) };
+            record.state = state;
+            record.reason = Some(ending.reason);
+            record.message.clone_from(&ending.message);
+            record.exit_code = ending.exit_code;
+            let grace = ending.grace.min(LONGEST);
+            fail_point!("stop.ending.before");
+            store.begin_ending(record, now() + grace)?;
+            fail_point!("stop.ending.after");
+            self.kill_at.send_replace(Instant::now() + grace);
+            Ok(())
+        })
+    }
+
+    /// Shortens the grace period of one that is ending; a longer one changes nothing.
+    pub(crate) fn shorten(&self, store: &Store, grace: Duration) -> Result<SandboxRecord, LedgerError> {
+        self.transition(|record| {
+            let kill_at = Instant::now() + grace.min(LONGEST);
+            if record.state == State::Terminating && kill_at < *self.kill_at.borrow() {
+                store.begin_ending(record, now() + grace.min(LONGEST))?;
+                self.kill_at.send_replace(kill_at);
+            }
+            Ok(())
+        })
+    }
+
+    /// Records the exit code of one that is ending, so that it outlives a crash after the destroy.
+    pub(crate) fn record_exit(&self, store: &Store, exit_code: i32) -> Result<(), LedgerError> {
+        self.transition(|record| {
+            record.exit_code = Some(exit_code);
+            store.record_exit(record)
+        })
+        .map(drop)
+    }
+
+    /// Gives one that is ending another reason, which its tombstone will carry.
+    pub(crate) fn overrule(&self, reason: TerminationReason) {
+        self.transition(|record| {
+            if record.state == State::Terminating {
+                record.reason = Some(reason);
+            }
+            Ok(())
+        })
+        .ok();
+    }
+
+    /// Says to a person what it is waiting for. In memory only.
+    pub(crate) fn note(&self, message: &str) {
+        self.transition(|record| {
+            record.message = message.to_owned();
+            Ok(())
+        })
+        .ok();
+    }
+
+    /// Nothing of it is left: records the terminal state that `event` leads to.
+    pub(crate) fn tombstone(
+        &self,
+        store: &Store,
+        event: Event,
+        exit_code: Option<i32>,
+        message: &str,
+    ) -> Result<(), LedgerError> {
+        self.transition(|record| {
+            let Ok(state) = record.state.after(event) else { return Ok(()) };
+            record.state = state;
+            record.exit_code = exit_code;
+            record.message = message.to_owned();
+            record.ended_at = Some(now());
+            fail_point!("stop.tombstone.before");
+            store.tombstone(record)?;
+            fail_point!("stop.tombstone.after");
+            Ok(())
+        })
+        .map(drop)
+    }
+
+    /// Changes the record, and shows it to others only if `change` succeeds.
+    fn transition(
+        &self,
+        change: impl FnOnce(&mut SandboxRecord) -> Result<(), LedgerError>,
+    ) -> Result<SandboxRecord, LedgerError> {
+        let _one_at_a_time = self.transition.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.record();
+        let mut record = before.clone();
+        change(&mut record)?;
+        if record != before {
+            self.record.send_replace(record.clone());
+        }
+        Ok(record)
+    }
+}
+
+/// Held by the task that takes a sandbox through its life.
+pub(crate) struct Driven(Arc<Sandbox>);
+
+impl Drop for Driven {
+    fn drop(&mut self) {
+        self.0.driven.store(false, Ordering::Release);
+    }
+}
+
+/// When `time` is, by the clock that nobody sets.
+fn instant(time: SystemTime) -> Instant {
+    let now = Instant::now();
+    match time.duration_since(SystemTime::now()) {
+        Ok(ahead) => now + ahead.min(LONGEST),
+        Err(past) => now.checked_sub(past.duration()).unwrap_or(now),
+    }
+}

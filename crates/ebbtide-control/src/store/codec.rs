@@ -1,0 +1,127 @@
+//! A record as a row, both ways.
+//!
+//! Times are whole milliseconds since the Unix epoch; [`now`] cuts them off where they arise, so that a record in
+//! memory equals the same record read back.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ebbtide_model::{SandboxRecord, State, TerminationReason};
+use rusqlite::types::{FromSqlError, Type};
+use rusqlite::{Row, named_params};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// The columns in the order that [`record`] reads them.
+pub(super) const COLUMNS: &str = "id, principal, request_id, state, reason, message, exit_code, created, started, \
+                                  ended, deadline, kill_at, boot_id, owner, spec";
+
+pub(super) const INSERT: &str = "
+INSERT INTO sandbox (id, principal, request_id, state, reason, message, exit_code, created, started, ended, deadline,
+    kill_at, boot_id, owner, tags, spec)
+VALUES (:id, :principal, :request_id, :state, :reason, :message, :exit_code, :created, :started, :ended, :deadline,
+    NULL, :boot_id, :owner, :tags, :spec)
+ON CONFLICT DO NOTHING";
+
+/// A record with what only the engine needs to know of it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Stored {
+    pub(crate) record: SandboxRecord,
+    pub(crate) kill_at: Option<SystemTime>,
+}
+
+/// This moment, in whole milliseconds.
+pub(crate) fn now() -> SystemTime {
+    from_millis(millis(SystemTime::now()))
+}
+
+pub(super) fn millis(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn from_millis(millis: i64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(u64::try_from(millis).unwrap_or(0))
+}
+
+/// Runs [`INSERT`] for `record`; tells whether it was inserted.
+pub(super) fn insert(
+    connection: &rusqlite::Connection,
+    record: &SandboxRecord,
+) -> Result<bool, rusqlite::Error> {
+    let mut statement = connection.prepare_cached(INSERT)?;
+    let rows = statement.execute(named_params! {
+        ":id": record.id.as_str(),
+        ":principal": record.principal.to_string(),
+        ":request_id": record.request_id,
+        ":state": record.state.as_str(),
+        ":reason": record.reason.map(TerminationReason::as_str),
+        ":message": record.message,
+        ":exit_code": record.exit_code,
+        ":created": millis(record.created_at),
+        ":started": record.started_at.map(millis),
+        ":ended": record.ended_at.map(millis),
+        ":deadline": millis(record.deadline),
+        ":boot_id": record.boot_id,
+        ":owner": record.owner.as_ref().map(json).transpose()?,
+        ":tags": json(&record.spec.tags)?,
+        ":spec": json(&record.spec)?,
+    })?;
+    Ok(rows == 1)
+}
+
+/// Reads the [`COLUMNS`] of a row.
+pub(super) fn record(row: &Row<'_>) -> Result<Stored, rusqlite::Error> {
+    let state = named(row, 3, State::ALL, State::as_str)?;
+    let reason = match row.get_ref(4)? {
+        rusqlite::types::ValueRef::Null => None,
+        _ => Some(named(row, 4, TerminationReason::ALL, TerminationReason::as_str)?),
+    };
+    let owner: Option<String> = row.get(13)?;
+    let record = SandboxRecord {
+        id: parsed(row, 0)?,
+        principal: parsed(row, 1)?,
+        request_id: row.get(2)?,
+        state,
+        reason,
+        message: row.get(5)?,
+        exit_code: row.get(6)?,
+        created_at: from_millis(row.get(7)?),
+        started_at: row.get::<_, Option<i64>>(8)?.map(from_millis),
+        ended_at: row.get::<_, Option<i64>>(9)?.map(from_millis),
+        deadline: from_millis(row.get(10)?),
+        boot_id: row.get(12)?,
+        owner: owner.map(|text| unjson(13, &text)).transpose()?,
+        spec: unjson(14, row.get_ref(14)?.as_str()?)?,
+    };
+    Ok(Stored { record, kill_at: row.get::<_, Option<i64>>(11)?.map(from_millis) })
+}
+
+pub(super) fn json<T: Serialize>(value: &T) -> Result<String, rusqlite::Error> {
+    serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
+}
+
+fn unjson<T: DeserializeOwned>(column: usize, text: &str) -> Result<T, rusqlite::Error> {
+    serde_json::from_str(text).map_err(|error| bad(column, error))
+}
+
+fn parsed<T>(row: &Row<'_>, column: usize) -> Result<T, rusqlite::Error>
+where
+    T: std::str::FromStr,
+    T::Err: std::error::Error + Send + Sync + 'static,
+{
+    row.get_ref(column)?.as_str()?.parse().map_err(|error| bad(column, error))
+}
+
+fn named<T: Copy, const N: usize>(
+    row: &Row<'_>,
+    column: usize,
+    all: [T; N],
+    name: fn(T) -> &'static str,
+) -> Result<T, rusqlite::Error> {
+    let text = row.get_ref(column)?.as_str()?;
+    all.into_iter().find(|value| name(*value) == text).ok_or_else(|| bad(column, FromSqlError::InvalidType))
+}
+
+fn bad(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
+}

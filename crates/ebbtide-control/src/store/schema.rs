@@ -1,0 +1,103 @@
+//! The ledger's form, and how a file is judged before anything in it is touched.
+//!
+//! `user_version` is the form's number. A file with a higher number was written by a later Ebbtide and is refused:
+//! guessing at it could lose a sandbox. A damaged file is refused too, for the same reason.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::LedgerError;
+
+/// The form that this version writes.
+pub(super) const VERSION: i64 = 1;
+
+/// Spec and owner never change and are only read whole, so they are JSON; all that changes or is searched for is
+/// a column. `ended` is set in the same breath as a terminal state, and is what terminal means in queries.
+/// `kill_at` is when the grace period of a stop is over, so that a new daemon goes on with the same one.
+const SCHEMA: &str = "
+CREATE TABLE sandbox (
+    id         TEXT PRIMARY KEY,
+    principal  TEXT NOT NULL,
+    request_id TEXT NOT NULL,
+    state      TEXT NOT NULL,
+    reason     TEXT,
+    message    TEXT NOT NULL,
+    exit_code  INTEGER,
+    created    INTEGER NOT NULL,
+    started    INTEGER,
+    ended      INTEGER,
+    deadline   INTEGER NOT NULL,
+    kill_at    INTEGER,
+    boot_id    TEXT NOT NULL,
+    owner      TEXT,
+    tags       TEXT NOT NULL,
+    spec       TEXT NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX sandbox_request ON sandbox (principal, request_id) WHERE request_id <> '';
+CREATE INDEX sandbox_ended ON sandbox (ended);
+CREATE INDEX sandbox_page ON sandbox (principal, id) WHERE ended IS NOT NULL;
+PRAGMA user_version = 1;
+";
+
+/// Opens the ledger for writing, and makes it if there is none.
+pub(super) fn open(path: &Path) -> Result<Connection, LedgerError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_EXRESCODE;
+    let fail = |step| move |error: rusqlite::Error| LedgerError::of(path, step, &error);
+    let connection = Connection::open_with_flags(path, flags).map_err(fail("open"))?;
+    connection.busy_timeout(Duration::from_secs(5)).map_err(fail("set the busy timeout"))?;
+    let version = judge(path, &connection)?;
+    connection
+        .execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA journal_size_limit = 4194304;",
+        )
+        .map_err(fail("choose the journal"))?;
+    if version == 0 {
+        connection
+            .execute_batch(&format!("BEGIN IMMEDIATE; {SCHEMA} COMMIT;"))
+            .map_err(fail("make the tables"))?;
+    } else {
+        // Proves that the file can be written now, rather than at the first create.
+        connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK;").map_err(fail("lock for writing"))?;
+    }
+    Ok(connection)
+}
+
+/// Opens an existing ledger beside whoever writes it.
+pub(super) fn open_read_only(path: &Path) -> Result<Connection, LedgerError> {
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE;
+    let fail = |step| move |error: rusqlite::Error| LedgerError::of(path, step, &error);
+    let connection = Connection::open_with_flags(path, flags).map_err(fail("open"))?;
+    connection.busy_timeout(Duration::from_secs(5)).map_err(fail("set the busy timeout"))?;
+    match judge(path, &connection)? {
+        0 => Err(LedgerError::Corrupt { path: path.to_owned(), detail: "it holds no tables".to_owned() }),
+        _ => Ok(connection),
+    }
+}
+
+/// The form's number, 0 for an empty file; refuses a later form, a damaged file and somebody else's.
+fn judge(path: &Path, connection: &Connection) -> Result<i64, LedgerError> {
+    let fail = |step| move |error: rusqlite::Error| LedgerError::of(path, step, &error);
+    let corrupt = |detail: String| LedgerError::Corrupt { path: path.to_owned(), detail };
+    let version: i64 = connection
+        .query_row("PRAGMA user_version", [], |row| row.get(0))
+        .map_err(fail("read the version"))?;
+    if version > VERSION {
+        return Err(LedgerError::Newer { path: path.to_owned(), found: version, known: VERSION });
+    }
+    let tables: i64 = connection
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+        .map_err(fail("read the tables"))?;
+    if version < 0 || (version == 0) != (tables == 0) {
+        return Err(corrupt("its tables are not a ledger's".to_owned()));
+    }
+    let finding: String = connection
+        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+        .map_err(fail("check the pages"))?;
+    if finding == "ok" { Ok(version) } else { Err(corrupt(finding)) }
+}
