@@ -41,8 +41,8 @@ echo "fact kernel $(uname -r)"
 echo "fact cgroups $(stat -fc %T /sys/fs/cgroup), controllers $(cat /sys/fs/cgroup/cgroup.controllers)"
 echo "fact init $(systemctl --version | head -n 1)"
 for module in overlay btrfs loop; do modprobe $module || echo "module $module is missing"; done
-export EBB_BIN=/mnt/ebb RUST_BACKTRACE=1 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
-/mnt/conformance --test-threads=1 2>&1
+export EBB_BIN=/mnt/ebb RUST_BACKTRACE=1 TERM=dumb NO_COLOR=1 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
+/mnt/conformance --test-threads=1 --color=never 2>&1
 echo "result $?"
 "#;
 
@@ -137,7 +137,7 @@ pub(crate) fn write_script(path: &Path) -> Result<(), Error> {
 
 /// Makes an ext4 disk with the contents of a directory; the file appears only when it is whole.
 pub(crate) fn make_disk(contents: &Path, disk: &Path, size: &str) -> Result<(), Error> {
-    let fresh = disk.with_extension("new");
+    let fresh = disk.with_extension("unfinished");
     if fresh.exists() {
         fs::remove_file(&fresh).map_err(Error::file("could not remove", &fresh))?;
     }
