@@ -1,6 +1,7 @@
 //! Placeholder.
 
 pub mod audit;
+pub mod capabilities;
 pub mod disk;
 pub mod seccomp;
 mod sys_error;
