@@ -42,7 +42,7 @@ echo "fact cgroups $(stat -fc %T /sys/fs/cgroup), controllers $(cat /sys/fs/cgro
 echo "fact init $(systemctl --version | head -n 1)"
 for module in overlay btrfs loop; do modprobe $module || echo "module $module is missing"; done
 export EBB_BIN=/mnt/ebb RUST_BACKTRACE=1 TERM=dumb NO_COLOR=1 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
-/mnt/conformance --test-threads=1 --color=never 2>&1
+/mnt/conformance --test-threads=1 --nocapture --color=never 2>&1
 echo "result $?"
 "#;
 
