@@ -61,6 +61,11 @@ pub trait Harness: Send + Sync {
     fn patience(&self) -> Duration {
         Duration::from_secs(10)
     }
+
+    /// How long a check may take, whatever it does.
+    fn limit(&self) -> Duration {
+        Duration::from_secs(20) + self.patience()
+    }
 }
 
 /// The future of a check.
@@ -164,10 +169,10 @@ pub async fn run_check(harness: &dyn Harness, check: &Check) -> Outcome {
 
 async fn checked(harness: &dyn Harness, check: &Check) -> Result<(), Failure> {
     let context = Context::new(harness).await?;
-    let bound = Duration::from_secs(20) + harness.patience();
-    let result = match tokio::time::timeout(bound, (check.run)(&context)).await {
+    let limit = harness.limit();
+    let result = match tokio::time::timeout(limit, (check.run)(&context)).await {
         Ok(result) => result,
-        Err(_) => Err(Failure::Broken(format!("not over after {bound:?}"))),
+        Err(_) => Err(Failure::Broken(format!("not over after {limit:?}"))),
     };
     // A broken promise says more than what it left behind.
     let left = context.clean_up().await;

@@ -62,7 +62,7 @@ impl Owner {
     fn start() -> Result<Self, Failure> {
         let broken = |error: &dyn std::fmt::Display| Failure::Broken(format!("starting an owner: {error}"));
         let child = Command::new("sleep")
-            .arg("300")
+            .arg("60")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()

@@ -49,7 +49,7 @@ pub const SHOW_VARIABLES: &str = "echo $EBBTIDE_MAIN $EBBTIDE_EXEC $EBBTIDE_BOTH
 pub const COUNT_TO: u64 = 600_000;
 /// Writes the numbers from 1.
 pub const COUNT: &str = "seq 1 600000";
-/// Writes them, and leaves a mark when the last is written.
+/// Writes as many, more than any pipe holds, and leaves a mark when the last is written.
 pub const COUNT_AND_MARK: &str = "seq 1 600000; : > /tmp/mark";
 
 /// Every script.

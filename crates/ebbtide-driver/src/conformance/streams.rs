@@ -10,7 +10,7 @@ use super::scripts;
 use crate::{Exec, ExecEvent, ExecStdin};
 
 /// How long a command that should not come any further is watched.
-const WATCH: Duration = Duration::from_millis(500);
+const WATCH: Duration = Duration::from_secs(1);
 
 pub(super) async fn both_output_streams_arrive_apart(context: &Context<'_>) -> Result<(), Failure> {
     let id = context.idle().await?;

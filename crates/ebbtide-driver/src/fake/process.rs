@@ -241,6 +241,10 @@ impl Processes {
         Some((pid, group, Signals { waiting, traps: BTreeMap::new(), due: Vec::new() }))
     }
 
+    pub(super) fn count(&self) -> usize {
+        self.table.borrow().running.len()
+    }
+
     fn leave(&self, pid: u32) {
         self.table.send_modify(|table| {
             table.running.remove(&pid);

@@ -106,6 +106,14 @@ impl Sandbox {
     }
 
     pub(super) fn stop(&self, grace: Duration) {
+        // From now on nothing can be run in it, even if init has not looked at the order yet.
+        self.life.send_if_modified(|life| {
+            let running = *life == Life::Running;
+            if running {
+                *life = Life::Ending;
+            }
+            running
+        });
         // An init that is gone has nothing left to stop.
         let _ = self.orders.send(Order::Stop(grace));
     }

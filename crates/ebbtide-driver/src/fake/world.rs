@@ -50,6 +50,11 @@ impl World {
         }
     }
 
+    /// How many processes run in a sandbox.
+    pub fn processes(&self, id: &SandboxId) -> usize {
+        self.find(id).map_or(0, |sandbox| sandbox.processes.count())
+    }
+
     /// Leaves something behind that belongs to no sandbox.
     pub fn plant_leftover(&self, leftover: Leftover) {
         self.state().leftovers.insert(leftover);

@@ -1,0 +1,90 @@
+//! The faults that prove the kit: each breaks one promise, names the check that must find it, and some words of
+//! what the check must then say. A check that fails for any other reason proves nothing.
+
+macro_rules! faults {
+    ($($fault:ident => $check:ident: $words:literal,)+) => {
+        /// A promise that is broken.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum Fault { $($fault),+ }
+
+        /// Every fault, the check that must find it, and words of what the check must say.
+        pub(crate) const FAULTS: &[(Fault, &str, &str)] =
+            &[$((Fault::$fault, stringify!($check), $words)),+];
+    };
+}
+
+faults! {
+    CreateDoesNothing => create_makes_a_sandbox_that_runs_commands: "phase after create: None",
+    RepeatedCreateStartsAfresh => repeated_create_leaves_a_running_sandbox_alone: "files were lost",
+    ConcurrentCreatesStartTwice => concurrent_creates_of_one_id_make_one: "starts of the main command",
+    DroppedCreateStaysHalfMade => dropped_create_is_finished_or_undone: "finished or undone: nothing happened",
+    EndedRunsAgain => repeated_create_does_not_run_an_ended_sandbox_again: "instead of",
+    UnknownImageAccepted => unknown_image_is_refused_and_leaves_nothing: "create answered with Ok",
+    FailedCreateLeavesSomething => unknown_image_is_refused_and_leaves_nothing: "left behind",
+    MissingMainCommandIdles => missing_main_command_does_not_go_unnoticed: "ended: nothing happened",
+    ExecsMeetInOneSandbox => sandboxes_do_not_share_files: "is seen in another",
+    ListForgetsTheEnded => list_shows_exactly_what_exists: "list: ",
+    ListRemembersTheDestroyed => list_shows_exactly_what_exists: "list after a destroy: ",
+
+    ExecExitCodeLost => exec_reports_exit_code_and_signal: "Code(0) instead of Code(7)",
+    EnvironmentOfMainLost => exec_gets_environment_and_working_directory: "instead of \"main exec won\"",
+    WorkingDirectoryIgnored => exec_gets_environment_and_working_directory: "instead of \"/tmp\"",
+    MissingCommandExits127 => missing_command_is_a_typed_error: "was not refused",
+    NotExecutableIsNotFound => command_that_is_not_executable_is_a_typed_error: "CommandNotFound",
+    BadDirectoryIgnored => bad_working_directory_is_a_typed_error: "was not refused",
+    OneExecAtATime => execs_run_side_by_side: "exec: nothing happened",
+    DroppedExecLivesOn => dropping_an_exec_ends_its_command: "dropped exec ends: nothing happened",
+    ExitWaitsForChildren => background_child_does_not_delay_the_exit: "next event: nothing happened",
+    SignalsLost => signals_reach_the_command: "next event: nothing happened",
+    SignalAfterExitFails => signal_after_the_exit_is_no_error: "signal after the exit: ",
+    ExecAfterTheEndIsUntyped => exec_after_the_end_is_refused: "after the end: Unavailable",
+    UnknownIdStopped => unknown_id_is_not_found: "stop of an unknown id",
+
+    StdoutDropped => both_output_streams_arrive_apart: "stdout: []",
+    StderrOnStdout => both_output_streams_arrive_apart: "stderr: []",
+    StdinDropped => stdin_reaches_the_command_and_ends: "next event: nothing happened",
+    StdinEofLost => stdin_reaches_the_command_and_ends: "next event: nothing happened",
+    StdinUnaskedFor => exec_without_stdin_reads_an_empty_one: "next event: nothing happened",
+    OutputTruncated => large_output_is_intact: "bytes instead of",
+    InputByteLost => large_input_is_intact: "4088894 bytes instead of 4088895",
+    OutputWithoutBound => unread_output_stops_the_command: "nobody read them",
+    EventLostOnDrop => no_event_is_lost_by_dropping_a_wait: "bytes instead of",
+
+    ExitCodeLost => exit_code_of_the_main_command_is_reported: "(MainExited, None)",
+    SignalReportedAsCode => signal_of_the_main_command_is_reported: "Some(Code(137))",
+    EndedNotRepeated => report_is_repeated_until_destroy: "ended: ",
+    ReportLostByReconnect => report_is_repeated_until_destroy: "ended: ",
+    WaiterForgotten => waiting_ends_with_destroy: "a wait during a destroy: nothing happened",
+    InitDeathUnnoticed => killed_init_is_reported: "ended: nothing happened",
+
+    GraceIgnored => stop_lets_a_handler_finish: "(Stopped, Some(Signal(9)))",
+    NoEscalation => stop_escalates_after_the_grace: "ended: nothing happened",
+    EscalatesEarly => stop_escalates_after_the_grace: "killed after",
+    ZeroGraceAsks => stop_without_grace_kills_at_once: "ended: nothing happened",
+    NobodyIsAsked => stop_asks_execs_too: "next event: nothing happened",
+    IdleWaitsOutTheGrace => stop_of_an_idle_sandbox_does_not_wait: "ended: nothing happened",
+    SecondStopIgnored => second_stop_shortens_the_grace: "ended: nothing happened",
+    StopRewritesTheReport => stop_after_the_end_changes_nothing: "cause: Stopped",
+    PhaseStaysRunning => phase_tells_that_the_end_has_begun: "during the grace: nothing happened",
+
+    DestroyTwiceFails => second_destroy_finds_it_gone: "does not exist",
+    DestroyLeavesSomething => second_destroy_finds_it_gone: "left behind",
+    ReceiptNamesSomethingLeft => second_destroy_finds_it_gone: "destroy left",
+    ConcurrentDestroyFails => concurrent_destroys_agree: "destroy: ",
+    ExecsHangAfterDestroy => destroy_ends_running_execs: "exec after destroy: nothing happened",
+    DestroyWaitsForTheEnd => destroy_does_not_wait_for_a_grace: "destroy: nothing happened",
+    DestroyLosesTheReport => destroy_hands_over_the_report: "report: None",
+    ShutdownKeepsSandboxes => shutdown_leaves_nothing: "there after a shutdown",
+
+    ReconnectForgets => running_sandbox_is_adopted: "phase: None",
+    EndMissedWithoutDaemon => end_without_a_daemon_is_reported: "ended: ",
+    DeadlineHeldByDaemon => deadline_survives_a_reconnect: "ended: nothing happened",
+    DeadlineIgnored => deadline_fires_unwatched: "deadline fires: nothing happened",
+    DeadlineNeedsAWaiter => deadline_fires_unwatched: "deadline fires: nothing happened",
+    DeadlineEarly => deadline_does_not_fire_early: "it lived",
+
+    OwnerIgnored => owners_death_ends_it_after_the_grace: "ended: nothing happened",
+    OwnerGraceIgnored => owners_death_ends_it_after_the_grace: "it outlived its owner by",
+    OwnerTakenForDead => living_owner_keeps_it: "phase: Some(Ended)",
+    StartTimeOfOwnerIgnored => dead_owner_is_not_taken_for_alive: "ended: nothing happened",
+}

@@ -1,0 +1,265 @@
+//! The fake driver with one fault: a wrapper, so that the fake itself stays honest.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ebbtide_driver::fake::{FakeDriver, World};
+use ebbtide_driver::{
+    DestroyOutcome, Driver, DriverError, EndCause, EndReport, Exec, ExecRequest, Existing, Leftover, Phase,
+    SandboxPlan,
+};
+use ebbtide_model::{Command, ExitStatus, HOST_IMAGE, OwnerProcess, SandboxId, StopOptions};
+use tokio::task::JoinSet;
+
+use crate::fault::Fault;
+use crate::faulty_exec;
+
+/// Longer than any check.
+const NEVER: Duration = Duration::from_secs(1000);
+
+/// What outlives a handle.
+#[derive(Default)]
+pub(crate) struct Memory {
+    pub(crate) world: Arc<World>,
+    pub(crate) one_exec: Arc<tokio::sync::Mutex<()>>,
+    creating: Mutex<BTreeSet<SandboxId>>,
+    created: Mutex<Vec<SandboxId>>,
+    stopped: Mutex<BTreeSet<SandboxId>>,
+    reported: Mutex<BTreeSet<SandboxId>>,
+    destroying: Mutex<BTreeSet<SandboxId>>,
+}
+
+/// A driver that breaks one promise.
+pub(crate) struct Faulty {
+    inner: Arc<FakeDriver>,
+    fault: Fault,
+    memory: Arc<Memory>,
+    /// What this handle itself has created.
+    own: Mutex<BTreeSet<SandboxId>>,
+    timers: Mutex<JoinSet<()>>,
+}
+
+fn leftover() -> Leftover {
+    Leftover { kind: "cgroup".to_owned(), name: "planted".to_owned() }
+}
+
+impl Faulty {
+    pub(crate) fn new(fault: Fault, memory: Arc<Memory>) -> Self {
+        let inner = Arc::new(FakeDriver::on(Arc::clone(&memory.world)));
+        Self { inner, fault, memory, own: Mutex::default(), timers: Mutex::default() }
+    }
+
+    async fn phase(&self, id: &SandboxId) -> Option<Phase> {
+        let existing = self.inner.list().await.unwrap();
+        existing.into_iter().find(|sandbox| sandbox.id == *id).map(|sandbox| sandbox.phase)
+    }
+
+    /// The plan with what is not carried out taken from it.
+    fn plan(&self, plan: &SandboxPlan) -> SandboxPlan {
+        let mut plan = plan.clone();
+        match self.fault {
+            Fault::UnknownImageAccepted => plan.image = HOST_IMAGE.to_owned(),
+            Fault::EnvironmentOfMainLost => plan.main.env.clear(),
+            Fault::IdleWaitsOutTheGrace if plan.main.argv.is_empty() => {
+                let deaf = "trap '' TERM; sleep 1000";
+                plan.main.argv = ["sh", "-c", deaf].map(str::to_owned).to_vec();
+            }
+            Fault::DeadlineIgnored | Fault::DeadlineHeldByDaemon | Fault::DeadlineNeedsAWaiter => {
+                plan.lifetime = NEVER;
+            }
+            Fault::DeadlineEarly => plan.lifetime /= 2,
+            Fault::OwnerIgnored => plan.owner = None,
+            Fault::OwnerGraceIgnored => plan.owner_grace = Duration::ZERO,
+            Fault::OwnerTakenForDead => {
+                plan.owner = plan.owner.map(|owner| OwnerProcess { start_time: 0, ..owner });
+            }
+            Fault::StartTimeOfOwnerIgnored => {
+                plan.owner = plan.owner.map(|owner| {
+                    let stat = std::fs::read_to_string(format!("/proc/{}/stat", owner.pid));
+                    let start_time = stat.ok().and_then(|stat| stat.split(' ').nth(21)?.parse().ok());
+                    OwnerProcess { start_time: start_time.unwrap_or(owner.start_time), ..owner }
+                });
+            }
+            _ => {}
+        }
+        plan
+    }
+
+    async fn create_with(&self, asked: &SandboxPlan) -> Result<(), DriverError> {
+        let (id, plan) = (&asked.id, self.plan(asked));
+        match self.fault {
+            Fault::CreateDoesNothing => return Ok(()),
+            Fault::RepeatedCreateStartsAfresh => {
+                self.inner.destroy(id).await?;
+            }
+            Fault::EndedRunsAgain if self.phase(id).await == Some(Phase::Ended) => {
+                self.inner.destroy(id).await?;
+            }
+            Fault::ConcurrentCreatesStartTwice
+                if !self.memory.creating.lock().unwrap().insert(id.clone()) =>
+            {
+                self.inner.create(&plan).await?;
+                let request = ExecRequest { command: plan.main, stdin: false };
+                std::mem::forget(self.inner.exec(id, request).await?);
+                return Ok(());
+            }
+            Fault::DroppedCreateStaysHalfMade if self.phase(id).await.is_none() => {
+                self.memory.world.plant_half_made(plan.clone());
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            _ => {}
+        }
+        match (self.inner.create(&plan).await, self.fault) {
+            (Err(error), Fault::FailedCreateLeavesSomething) => {
+                self.memory.world.plant_leftover(leftover());
+                Err(error)
+            }
+            (Err(DriverError::CommandNotFound { .. }), Fault::MissingMainCommandIdles) => {
+                self.inner.create(&SandboxPlan { main: Command::default(), ..plan }).await
+            }
+            (result, Fault::DeadlineHeldByDaemon) => {
+                let (inner, id, lifetime) = (Arc::clone(&self.inner), id.clone(), asked.lifetime);
+                self.timers.lock().unwrap().spawn(async move {
+                    tokio::time::sleep(lifetime).await;
+                    let _ = inner.stop(&id, StopOptions::NOW).await;
+                });
+                result
+            }
+            (result, _) => result,
+        }
+    }
+
+    /// Whether this handle does not see what an earlier one has made.
+    fn overlooks(&self, id: &SandboxId) -> bool {
+        self.fault == Fault::ReconnectForgets && !self.own.lock().unwrap().contains(id)
+    }
+}
+
+#[async_trait]
+impl Driver for Faulty {
+    fn name(&self) -> &'static str {
+        "faulty"
+    }
+
+    async fn create(&self, plan: &SandboxPlan) -> Result<(), DriverError> {
+        self.create_with(plan).await?;
+        self.memory.created.lock().unwrap().push(plan.id.clone());
+        self.own.lock().unwrap().insert(plan.id.clone());
+        Ok(())
+    }
+
+    async fn exec(&self, id: &SandboxId, request: ExecRequest) -> Result<Exec, DriverError> {
+        let first = self.memory.created.lock().unwrap().first().cloned();
+        let id = match self.fault {
+            Fault::ExecsMeetInOneSandbox => first.as_ref().unwrap_or(id),
+            _ => id,
+        };
+        faulty_exec::exec(&self.inner, self.fault, &self.memory, id, request).await
+    }
+
+    async fn stop(&self, id: &SandboxId, options: StopOptions) -> Result<(), DriverError> {
+        let again = !self.memory.stopped.lock().unwrap().insert(id.clone());
+        let grace = match self.fault {
+            Fault::GraceIgnored => Duration::ZERO,
+            Fault::NoEscalation => NEVER,
+            Fault::EscalatesEarly => options.grace / 2,
+            Fault::ZeroGraceAsks if options.grace.is_zero() => NEVER,
+            Fault::NobodyIsAsked if !options.grace.is_zero() => return Ok(()),
+            Fault::SecondStopIgnored if again => return Ok(()),
+            _ => options.grace,
+        };
+        match self.inner.stop(id, StopOptions { grace }).await {
+            Err(DriverError::NotFound(_)) if self.fault == Fault::UnknownIdStopped => Ok(()),
+            result => result,
+        }
+    }
+
+    async fn ended(&self, id: &SandboxId) -> Result<EndReport, DriverError> {
+        let gone = || DriverError::NotFound(id.clone());
+        let own = self.own.lock().unwrap().contains(id);
+        match self.fault {
+            Fault::ReportLostByReconnect if !own => return Err(gone()),
+            Fault::EndMissedWithoutDaemon if !own && self.phase(id).await == Some(Phase::Ended) => {
+                return Err(gone());
+            }
+            Fault::EndedNotRepeated if self.memory.reported.lock().unwrap().contains(id) => {
+                return Err(gone());
+            }
+            _ => {}
+        }
+        let mut report = self.inner.ended(id).await?;
+        self.memory.reported.lock().unwrap().insert(id.clone());
+        let destroying = self.memory.destroying.lock().unwrap().contains(id);
+        match (self.fault, report.exit) {
+            (Fault::ExitCodeLost, _) => report.exit = None,
+            (Fault::SignalReportedAsCode, Some(exit)) => {
+                report.exit = Some(ExitStatus::Code(u8::try_from(exit.code()).unwrap()));
+            }
+            (Fault::StopRewritesTheReport, _) if self.memory.stopped.lock().unwrap().contains(id) => {
+                report.cause = EndCause::Stopped;
+            }
+            (Fault::WaiterForgotten, _) if destroying => std::future::pending().await,
+            (Fault::InitDeathUnnoticed, _) if report.cause == EndCause::InitKilled => {
+                std::future::pending().await
+            }
+            _ => {}
+        }
+        Ok(report)
+    }
+
+    async fn destroy(&self, id: &SandboxId) -> Result<DestroyOutcome, DriverError> {
+        let again = !self.memory.destroying.lock().unwrap().insert(id.clone());
+        match self.fault {
+            Fault::DestroyWaitsForTheEnd if self.phase(id).await == Some(Phase::Ended) => {
+                let _ = self.inner.ended(id).await;
+            }
+            Fault::ConcurrentDestroyFails if again => {
+                return Err(DriverError::Unavailable("it is being destroyed".to_owned()));
+            }
+            _ => {}
+        }
+        let mut outcome = self.inner.destroy(id).await?;
+        match (self.fault, &mut outcome) {
+            (Fault::DestroyTwiceFails, DestroyOutcome::AlreadyGone) => {
+                return Err(DriverError::NotFound(id.clone()));
+            }
+            (Fault::DestroyLeavesSomething, _) => self.memory.world.plant_leftover(leftover()),
+            (Fault::ReceiptNamesSomethingLeft, DestroyOutcome::Destroyed { receipt, .. }) => {
+                receipt.left.push(leftover());
+            }
+            (Fault::DestroyLosesTheReport, DestroyOutcome::Destroyed { report, .. }) => *report = None,
+            _ => {}
+        }
+        Ok(outcome)
+    }
+
+    async fn list(&self) -> Result<Vec<Existing>, DriverError> {
+        let mut existing = self.inner.list().await?;
+        match self.fault {
+            Fault::ListForgetsTheEnded => existing.retain(|sandbox| sandbox.phase != Phase::Ended),
+            Fault::ListRemembersTheDestroyed => {
+                for id in self.memory.destroying.lock().unwrap().iter() {
+                    existing.push(Existing { id: id.clone(), phase: Phase::Ended });
+                }
+            }
+            Fault::PhaseStaysRunning => {
+                existing.iter_mut().for_each(|sandbox| sandbox.phase = Phase::Running);
+            }
+            _ => existing.retain(|sandbox| !self.overlooks(&sandbox.id)),
+        }
+        Ok(existing)
+    }
+
+    async fn leftovers(&self) -> Result<Vec<Leftover>, DriverError> {
+        self.inner.leftovers().await
+    }
+
+    async fn shutdown(&self) -> Result<(), DriverError> {
+        match self.fault {
+            Fault::ShutdownKeepsSandboxes => Ok(()),
+            _ => self.inner.shutdown().await,
+        }
+    }
+}
