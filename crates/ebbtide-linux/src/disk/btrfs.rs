@@ -81,10 +81,14 @@ pub(super) fn enable_quota(root: BorrowedFd<'_>) -> io::Result<Quota> {
     match ioctl(root, QUOTA_CONTROL, &mut [QUOTA_ENABLE_SIMPLE, 0u64]) {
         Ok(()) => Ok(Quota::Simple),
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-            ioctl(root, QUOTA_CONTROL, &mut [QUOTA_ENABLE, 0u64]).map(|()| Quota::Full)
+            enable_full_quota(root).map(|()| Quota::Full)
         }
         Err(error) => Err(error),
     }
+}
+
+pub(super) fn enable_full_quota(root: BorrowedFd<'_>) -> io::Result<()> {
+    ioctl(root, QUOTA_CONTROL, &mut [QUOTA_ENABLE, 0u64])
 }
 
 /// Makes a subvolume in the directory `parent`.

@@ -85,7 +85,9 @@ pub(super) fn find(file: &File) -> Result<Option<LoopDevice>, DiskError> {
     // the inode is what counts.
     let blocks =
         fs::read_dir("/sys/block").map_err(|error| unsupported("/sys/block, to see loop devices", error))?;
+    let mut seen = false;
     for entry in blocks {
+        seen = true;
         let name = entry.step(|| "list /sys/block")?.file_name();
         let bound = name.as_encoded_bytes().starts_with(b"loop")
             && Path::new("/sys/block").join(&name).join("loop/backing_file").exists();
@@ -93,7 +95,11 @@ pub(super) fn find(file: &File) -> Result<Option<LoopDevice>, DiskError> {
             continue;
         }
         let path = Path::new("/dev").join(&name);
-        let open = open(&path)?;
+        let open = match open(&path) {
+            // It is detaching itself; what its file system wrote is in the file already.
+            Err(error) if error.raw_os_error() == Some(libc::ENXIO) => continue,
+            open => open.map_err(|error| unsupported(&path.to_string_lossy(), error))?,
+        };
         let mut info = Info::zeroed();
         match ioctl(&open, GET_STATUS64, &mut info) {
             Ok(_) if info.device == kernel_device(wanted.dev()) && info.inode == wanted.ino() => {
@@ -107,22 +113,23 @@ pub(super) fn find(file: &File) -> Result<Option<LoopDevice>, DiskError> {
             }
         }
     }
+    // Every host has block devices. Not to see any is not to see the one that matters.
+    if !seen {
+        let missing = io::Error::from(io::ErrorKind::NotFound);
+        return Err(unsupported("the contents of /sys/block, to see loop devices", missing));
+    }
     Ok(None)
 }
 
 /// Binds a free device to `file`.
 pub(super) fn attach(file: &File) -> Result<LoopDevice, DiskError> {
-    let control = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .custom_flags(libc::O_CLOEXEC)
-        .open(CONTROL)
-        .map_err(|error| unsupported("loop devices (/dev/loop-control)", error))?;
+    let control =
+        open(Path::new(CONTROL)).map_err(|error| unsupported("loop devices (/dev/loop-control)", error))?;
     for _ in 0..ATTEMPTS {
         let number = ioctl(&control, CTL_GET_FREE, &mut 0u64)
             .map_err(|error| unsupported("a free loop device (LOOP_CTL_GET_FREE)", error))?;
         let path = PathBuf::from(format!("/dev/loop{number}"));
-        let open = open(&path)?;
+        let open = open(&path).map_err(|error| unsupported(&path.to_string_lossy(), error))?;
         let mut config =
             Config { fd: file.as_raw_fd() as u32, block_size: 0, info: Info::zeroed(), reserved: [0; 8] };
         config.info.flags = AUTOCLEAR;
@@ -138,13 +145,8 @@ pub(super) fn attach(file: &File) -> Result<LoopDevice, DiskError> {
     Err(unsupported("a free loop device (others take each one first)", error))
 }
 
-fn open(path: &Path) -> Result<File, DiskError> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .custom_flags(libc::O_CLOEXEC)
-        .open(path)
-        .map_err(|error| unsupported(&path.to_string_lossy(), error))
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).custom_flags(libc::O_CLOEXEC).open(path)
 }
 
 fn unsupported(missing: &str, source: io::Error) -> DiskError {

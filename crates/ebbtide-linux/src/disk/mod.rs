@@ -26,12 +26,15 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::mount::MountFlags;
 
 pub use self::btrfs::Quota;
+use self::loop_device::LoopDevice;
 use crate::sys_error::{Step, SysError};
 
 /// Below this the file system has no room for its own metadata.
 const MIN_SIZE: u64 = 256 << 20;
 /// Whoever holds the file's lock is another launcher in the midst of [`Pool::open`], which takes far less.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a device may take to be let go by a user that is ending.
+const RELEASE_PATIENCE: Duration = Duration::from_secs(2);
 /// A crash of the host ends every sandbox, so barriers and the log protect nothing here; barriers would make every
 /// `fsync` inside a sandbox wait for the host's disk. Space of dropped subvolumes returns with a commit: every 10 s.
 const OPTIONS: &str = "nodiscard,nobarrier,commit=10";
@@ -54,6 +57,16 @@ pub enum DiskError {
         file: PathBuf,
         /// The kernel's answer.
         source: io::Error,
+    },
+    /// There is too little space left.
+    #[error(
+        "the disk pool has {free} bytes left, {wanted} are needed: end sandboxes or free space on the host's disk"
+    )]
+    Full {
+        /// What was asked for.
+        wanted: u64,
+        /// What there is.
+        free: u64,
     },
     /// There is no such subvolume.
     #[error("no subvolume {name} in the disk pool")]
@@ -96,19 +109,18 @@ struct Dropped {
 impl Pool {
     /// Mounts the pool of `file` on the directory `mount_at`, both of which are made when absent.
     ///
+    /// At most `size_bytes` are used, less where the host's disk has less.
+    ///
     /// A pool that is in use (its sandboxes outlived a launcher) is mounted again as it is; otherwise it starts empty.
     pub fn open(file: &Path, mount_at: &Path, size_bytes: u64) -> Result<Self, DiskError> {
         fs::create_dir_all(mount_at).step(|| format!("make the directory {}", mount_at.display()))?;
         let lock = open_file(file).step(|| format!("open the disk pool {}", file.display()))?;
         lock_exclusively(&lock).step(|| format!("lock the disk pool {}", file.display()))?;
-        let (device, root) = match loop_device::find(&lock)? {
-            Some(device) => {
-                let root = mount(&device.path, mount_at)
-                    .map_err(|error| DiskError::Damaged { file: file.to_owned(), source: error.source })?;
-                (device, root)
-            }
+        let (device, root) = match mount_again(&lock, mount_at, file)? {
+            Some(found) => found,
             None => {
-                let new = make(file, size_bytes).step(|| format!("make the disk pool {}", file.display()))?;
+                let new = make(file, pool_size(file, size_bytes)?)
+                    .step(|| format!("make the disk pool {}", file.display()))?;
                 let device = loop_device::attach(&new)?;
                 let root = mount(&device.path, mount_at).map_err(|error| match error.errno() {
                     Some(libc::ENODEV) => {
@@ -119,7 +131,9 @@ impl Pool {
                 (device, root)
             }
         };
-        btrfs::grow(root.as_fd()).step(|| "grow the disk pool to its size")?;
+        btrfs::grow(root.as_fd())
+            .step(|| "grow the disk pool to its size")
+            .map_err(|error| damaged_or(error, file))?;
         let quota = btrfs::enable_quota(root.as_fd()).map_err(|error| match error.raw_os_error() {
             Some(libc::EINVAL | libc::ENOTTY | libc::EOPNOTSUPP) => {
                 DiskError::Unsupported { missing: "btrfs quotas".to_owned(), source: error }
@@ -137,8 +151,14 @@ impl Pool {
     }
 
     /// Makes a subvolume that holds `limit_bytes` at most. Its root belongs to root, mode 0755.
+    ///
+    /// Refused when the limit is more than what is free now. A limit is not a reservation beyond that: sandboxes that fill up
+    /// together can exhaust the pool, and then get the error that a full disk gives.
     pub fn create(&mut self, name: &str, limit_bytes: u64) -> Result<Subvolume, DiskError> {
-        btrfs::create(self.root.as_fd(), name).step(|| format!("make the subvolume {name}"))?;
+        self.check_room(limit_bytes)?;
+        btrfs::create(self.root.as_fd(), name)
+            .step(|| format!("make the subvolume {name}"))
+            .map_err(|error| damaged_or(error, &self.file))?;
         let bounded = self.directory(name).and_then(|directory| {
             btrfs::limit(directory.as_fd(), limit_bytes).step(|| format!("bound the subvolume {name}"))?;
             Ok(btrfs::id(directory.as_fd()).step(|| format!("number the subvolume {name}"))?)
@@ -153,16 +173,22 @@ impl Pool {
         }
     }
 
-    /// Changes what a subvolume may hold. One that holds more already keeps it and cannot write until below.
+    /// Changes what a subvolume may hold, refused as in [`Pool::create`]. One that holds more already keeps it and cannot
+    /// write until it holds less.
     pub fn set_limit(&self, name: &str, bytes: u64) -> Result<(), DiskError> {
         let directory = self.directory(name)?;
-        Ok(btrfs::limit(directory.as_fd(), bytes).step(|| format!("bound the subvolume {name}"))?)
+        self.check_room(bytes)?;
+        btrfs::limit(directory.as_fd(), bytes)
+            .step(|| format!("bound the subvolume {name}"))
+            .map_err(|error| damaged_or(error, &self.file))
     }
 
     /// Drops a subvolume with all that it holds. Its space comes back in the background.
     pub fn destroy(&mut self, name: &str) -> Result<(), DiskError> {
         let id = btrfs::id(self.directory(name)?.as_fd()).step(|| format!("number the subvolume {name}"))?;
-        btrfs::destroy(self.root.as_fd(), name).step(|| format!("drop the subvolume {name}"))?;
+        btrfs::destroy(self.root.as_fd(), name)
+            .step(|| format!("drop the subvolume {name}"))
+            .map_err(|error| damaged_or(error, &self.file))?;
         self.dropped.note(id, &self.root);
         Ok(())
     }
@@ -199,6 +225,11 @@ impl Pool {
     /// The loop device under the pool.
     pub fn device(&self) -> &Path {
         &self.device
+    }
+
+    fn check_room(&self, wanted: u64) -> Result<(), DiskError> {
+        let free = self.free_bytes()?;
+        if free < wanted { Err(DiskError::Full { wanted, free }) } else { Ok(()) }
     }
 
     fn directory(&self, name: &str) -> Result<OwnedFd, DiskError> {
@@ -260,6 +291,40 @@ fn lock_exclusively(file: &File) -> io::Result<()> {
     }
 }
 
+/// Mounts the device that is bound to the pool's file already, if there is one.
+fn mount_again(file: &File, at: &Path, path: &Path) -> Result<Option<(LoopDevice, OwnedFd)>, DiskError> {
+    let deadline = Instant::now() + RELEASE_PATIENCE;
+    while let Some(device) = loop_device::find(file)? {
+        match mount(&device.path, at) {
+            Ok(root) => return Ok(Some((device, root))),
+            Err(error) if Instant::now() > deadline => return Err(damaged_or(error, path)),
+            // A damaged pool whose last user is just leaving is free to be made anew when its device is let go.
+            Err(_) => {
+                drop(device);
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// A pool that stopped taking writes to save what it has: its device failed, most likely as the host's disk was full.
+fn damaged_or(error: SysError, file: &Path) -> DiskError {
+    match error.errno() {
+        Some(libc::EROFS) => DiskError::Damaged { file: file.to_owned(), source: error.source },
+        _ => error.into(),
+    }
+}
+
+/// A pool that meets the end of the host's disk fails for all its sandboxes at once, so it must not be larger than that.
+fn pool_size(file: &Path, wanted: u64) -> Result<u64, DiskError> {
+    let host = rustix::fs::statvfs(file).step(|| "read the host's free space")?;
+    let occupied = fs::metadata(file).step(|| "read the disk pool's size")?.blocks() * 512;
+    let free = host.f_bavail * host.f_frsize + occupied;
+    let size = wanted.min(free - free / 10);
+    if size < MIN_SIZE { Err(DiskError::Full { wanted: MIN_SIZE, free }) } else { Ok(size & !0xffff) }
+}
+
 /// An empty file system in `path`. The descriptor is of its own, for the loop device keeps it (and would keep the lock).
 fn make(path: &Path, size_bytes: u64) -> io::Result<File> {
     let file = open_file(path)?;
@@ -267,7 +332,7 @@ fn make(path: &Path, size_bytes: u64) -> io::Result<File> {
     let mut fsid = [0; 16];
     File::open("/dev/urandom")?.read_exact(&mut fsid)?;
     template::write(&file, &fsid)?;
-    file.set_len(size_bytes.max(MIN_SIZE) & !0xffff)?;
+    file.set_len(size_bytes)?;
     Ok(file)
 }
 

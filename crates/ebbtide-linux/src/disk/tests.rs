@@ -363,3 +363,90 @@ fn timings() {
         eprintln!("trim {} us", micros(started));
     });
 }
+
+#[test]
+fn a_full_host_is_told_before_and_after() {
+    in_namespace("a_full_host_is_told_before_and_after", || {
+        let place = Place::new();
+        let host = place.0.path().join("host");
+        fs::create_dir(&host).unwrap();
+        rustix::mount::mount("tmpfs", &host, "tmpfs", MountFlags::empty(), c"size=600m").unwrap();
+        let mut pool = Pool::open(&host.join("pool.btrfs"), &place.0.path().join("pool"), SIZE).unwrap();
+        // It promises no more than the host has, so that it cannot fill the host by itself.
+        assert!(fs::metadata(host.join("pool.btrfs")).unwrap().len() < 600 * MIB);
+        assert!(matches!(pool.create("slot-a", 1 << 30), Err(DiskError::Full { .. })));
+        pool.create("slot-a", 256 * MIB).unwrap();
+        assert!(matches!(pool.set_limit("slot-a", 1 << 30), Err(DiskError::Full { .. })));
+        // Somebody else takes the rest.
+        assert!(!fill(&host.join("other"), 700 * MIB).1);
+        assert!(pool.free_bytes().unwrap() < 16 * MIB);
+        assert!(matches!(pool.create("slot-b", 64 * MIB), Err(DiskError::Full { .. })));
+        fs::remove_file(host.join("other")).unwrap();
+        pool.create("slot-b", 64 * MIB).unwrap();
+        drop(pool);
+        rustix::mount::unmount(place.0.path().join("pool"), rustix::mount::UnmountFlags::DETACH).unwrap();
+        rustix::mount::unmount(&host, rustix::mount::UnmountFlags::DETACH).unwrap();
+    });
+}
+
+#[test]
+fn full_qgroups_bound_as_well() {
+    in_namespace("full_qgroups_bound_as_well", || {
+        let place = Place::new();
+        let file = make(&place.file(), SIZE).unwrap();
+        let device = loop_device::attach(&file).unwrap();
+        let held = place.0.path().join("pool-2");
+        fs::create_dir(&held).unwrap();
+        let root = mount(&device.path, &held).unwrap();
+        btrfs::enable_full_quota(root.as_fd()).unwrap();
+        // Quotas stay as they are on a pool that has some.
+        let mut pool = place.open();
+        assert_eq!(pool.device(), device.path);
+        let path = pool.create("slot-a", 32 * MIB).unwrap().path;
+        std::os::unix::fs::chown(&path, Some(4242), Some(4242)).unwrap();
+        fs::set_permissions(place.0.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        assert!(!fill(&path.join("file"), 64 * MIB).1);
+        fs::remove_file(path.join("file")).unwrap();
+        assert!(fill(&path.join("file"), 16 * MIB).1);
+        for round in 0..100 {
+            pool.create(&format!("slot-{round}"), 32 * MIB).unwrap();
+            pool.destroy(&format!("slot-{round}")).unwrap();
+        }
+        pool.destroy("slot-a").unwrap();
+    });
+}
+
+#[test]
+fn a_pool_can_be_opened_the_moment_its_last_user_was_killed() {
+    let again = "EBBTIDE_TEST_POOL";
+    in_namespace("a_pool_can_be_opened_the_moment_its_last_user_was_killed", || {
+        if let Some(file) = std::env::var_os(again).map(PathBuf::from) {
+            let mut pool = Pool::open(&file, &file.with_file_name("pool"), SIZE).unwrap();
+            let path = pool.create("slot-a", 64 * MIB).unwrap().path;
+            fs::write(path.join("file"), vec![1; 1 << 20]).unwrap();
+            std::process::abort();
+        }
+        let place = Place::new();
+        for _ in 0..20 {
+            let output = Command::new("unshare")
+                .args(["--mount", "--propagation", "private"])
+                .arg(std::env::current_exe().unwrap())
+                .args(["--exact", "disk::tests::a_pool_can_be_opened_the_moment_its_last_user_was_killed"])
+                .env(again, place.file())
+                .output()
+                .unwrap();
+            use std::os::unix::process::ExitStatusExt;
+            let told = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{told}");
+            let mut pool = place.open();
+            // Mounted again while it was on its way out, or made anew: both are right.
+            if pool.list().unwrap() == ["slot-a"] {
+                pool.destroy("slot-a").unwrap();
+            }
+            pool.create("slot-b", 64 * MIB).unwrap();
+            assert_eq!(bound_to(&place.file()), 1);
+            drop(pool);
+            rustix::mount::unmount(place.0.path().join("pool"), rustix::mount::UnmountFlags::DETACH).unwrap();
+        }
+    });
+}
