@@ -80,7 +80,8 @@ impl Guest {
                 [&root, "systemctl", "enable", "ebbtide-vm.service"],
             ))?;
             fs::rename(&fresh, &guest.root).map_err(Error::file("could not rename", &fresh))?;
-            make_disk(&guest.root, &guest.disk, "3G")?;
+            // Sparse, and roomy: the disk pool sets space aside for each sandbox.
+            make_disk(&guest.root, &guest.disk, "16G")?;
         }
         Ok(guest)
     }
