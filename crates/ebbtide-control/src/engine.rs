@@ -83,7 +83,7 @@ impl Engine {
     }
 
     /// Forgets a sandbox that has its tombstone; from now on the ledger answers for it.
-    pub(crate) fn ended(&self, id: &SandboxId) {
+    pub(crate) fn forget(&self, id: &SandboxId) {
         let mut live = self.live();
         live.remove(id);
         self.count(&live);

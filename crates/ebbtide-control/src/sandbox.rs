@@ -182,13 +182,15 @@ impl Sandbox {
         .ok();
     }
 
-    /// Nothing of it is left: records the terminal state that `event` leads to.
+    /// Nothing of it is left: records the terminal state that `event` leads to. Between the ledger's knowing and
+    /// everybody's it is `forgotten` in memory, so that who waits for its end finds it gone from there.
     pub(crate) fn tombstone(
         &self,
         store: &Store,
         event: Event,
         exit_code: Option<i32>,
         message: &str,
+        forgotten: impl FnOnce(),
     ) -> Result<(), LedgerError> {
         self.transition(|record| {
             let Ok(state) = record.state.after(event) else { return Ok(()) };
@@ -199,6 +201,7 @@ impl Sandbox {
             fail_point!("stop.tombstone.before");
             store.tombstone(record)?;
             fail_point!("stop.tombstone.after");
+            forgotten();
             Ok(())
         })
         .map(drop)

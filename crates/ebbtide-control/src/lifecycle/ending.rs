@@ -8,10 +8,10 @@ use tokio::time::{Instant, sleep_until};
 
 use super::verdict::{self, Verdict};
 use super::{Backoff, complain, must_write};
+use crate::ControlError;
 use crate::engine::Engine;
 use crate::failpoint::fail_point;
 use crate::sandbox::Sandbox;
-use crate::{ControlError, store::Store};
 
 /// Releases a sandbox that is ending and writes its tombstone; tries until both are done.
 ///
@@ -134,7 +134,9 @@ async fn destroy(engine: &Engine, sandbox: &Sandbox) -> Destroyed {
 
 /// Step *tombstone*: the terminal state, in the ledger and for everyone who waits.
 async fn close(engine: &Engine, sandbox: &Sandbox, verdict: &Verdict, message: &str) {
-    let write = |store: &Store| sandbox.tombstone(store, verdict.event, verdict.exit_code, message);
-    must_write(engine, sandbox, "record that it is gone", || write(&engine.store)).await;
-    engine.ended(&sandbox.id);
+    let write = || {
+        let forgotten = || engine.forget(&sandbox.id);
+        sandbox.tombstone(&engine.store, verdict.event, verdict.exit_code, message, forgotten)
+    };
+    must_write(engine, sandbox, "record that it is gone", write).await;
 }

@@ -156,6 +156,12 @@ impl Store {
         self.commits.load(Ordering::Relaxed)
     }
 
+    /// Makes the file as good as full.
+    #[cfg(test)]
+    pub(crate) fn limit_pages(&self) {
+        self.connection().query_row("PRAGMA max_page_count = 1", [], |_| Ok(())).unwrap();
+    }
+
     fn update(
         &self,
         step: &'static str,

@@ -3,6 +3,9 @@
 //! `user_version` is the form's number. A file with a higher number was written by a later Ebbtide and is refused:
 //! guessing at it could lose a sandbox. A damaged file is refused too, for the same reason.
 
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -48,6 +51,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, LedgerError> {
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_EXRESCODE;
     let fail = |step| move |error: rusqlite::Error| LedgerError::of(path, step, &error);
+    make_private(path)?;
     let connection = Connection::open_with_flags(path, flags).map_err(fail("open"))?;
     connection.busy_timeout(Duration::from_secs(5)).map_err(fail("set the busy timeout"))?;
     let version = judge(path, &connection)?;
@@ -65,6 +69,20 @@ pub(super) fn open(path: &Path) -> Result<Connection, LedgerError> {
         connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK;").map_err(fail("lock for writing"))?;
     }
     Ok(connection)
+}
+
+/// Makes the file if there is none, readable for its owner alone: specs hold environments, and those hold secrets.
+/// SQLite gives the files beside it the same mode.
+fn make_private(path: &Path) -> Result<(), LedgerError> {
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    match made {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+            Err(LedgerError::Full { path: path.to_owned() })
+        }
+        Err(error) => Err(LedgerError::Open { path: path.to_owned(), detail: error.to_string() }),
+    }
 }
 
 /// Opens an existing ledger beside whoever writes it.

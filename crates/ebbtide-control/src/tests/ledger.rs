@@ -1,1 +1,181 @@
-//! Scenarios.
+//! Ledgers that cannot be used, and those that get old.
+
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::time::Duration;
+
+use ebbtide_model::{State, StopOptions};
+use rusqlite::Connection;
+
+use super::*;
+use crate::{LedgerError, ledger, sweep};
+
+async fn refused(home: &Home) -> LedgerError {
+    match home.try_open().await {
+        Err(ControlError::Ledger(error)) => error,
+        Err(error) => panic!("{error:?}"),
+        Ok(_) => panic!("it was opened"),
+    }
+}
+
+/// A ledger with many records, closed.
+async fn filled() -> Home {
+    let home = Home::new();
+    let control = home.open().await;
+    for number in 0..200 {
+        let spec = SandboxSpec { tags: vec!["x".repeat(200); 10], ..idle() };
+        crate::lifecycle::intent(control.engine(), &ME, spec, &number.to_string()).unwrap();
+    }
+    crash(control).await;
+    home
+}
+
+#[tokio::test]
+async fn a_ledger_of_a_newer_version_is_refused_and_left_alone() {
+    let home = Home::new();
+    home.open().await.close().await;
+    Connection::open(&home.config.ledger).unwrap().execute_batch("PRAGMA user_version = 99").unwrap();
+    let before = std::fs::read(&home.config.ledger).unwrap();
+    let error = refused(&home).await;
+    assert!(matches!(error, LedgerError::Newer { found: 99, .. }), "{error}");
+    assert!(error.to_string().contains("use that version"), "{error}");
+    assert!(matches!(ledger::read_only(&home.config.ledger), Err(LedgerError::Newer { .. })));
+    assert_eq!(std::fs::read(&home.config.ledger).unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_damaged_page_is_found_at_the_start() {
+    let home = filled().await;
+    let file = std::fs::OpenOptions::new().write(true).open(&home.config.ledger).unwrap();
+    assert!(file.metadata().unwrap().len() > 20 * 4096);
+    for page in 3..15 {
+        file.write_all_at(&[0xA5; 4096], page * 4096).unwrap();
+    }
+    let error = refused(&home).await;
+    assert!(matches!(error, LedgerError::Corrupt { .. }), "{error}");
+    assert!(error.to_string().contains("start again"), "{error}");
+    assert!(matches!(ledger::read_only(&home.config.ledger), Err(LedgerError::Corrupt { .. })));
+}
+
+#[tokio::test]
+async fn a_page_that_is_damaged_later_is_a_typed_error() {
+    let home = filled().await;
+    let control = home.open().await;
+    control.purge(&ME, crate::PurgeFilter { tags: vec![], all: true }, false).await.unwrap();
+    // Into the file, so that what is damaged is what is read next.
+    let checkpoint = Connection::open(&home.config.ledger).unwrap();
+    checkpoint.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(&home.config.ledger).unwrap();
+    for page in 1..file.metadata().unwrap().len() / 4096 {
+        file.write_all_at(&[0xA5; 4096], page * 4096).unwrap();
+    }
+    // Makes the daemon's own cache stale, as the growth of a real ledger does.
+    let error = loop {
+        let other = Connection::open(&home.config.ledger).unwrap();
+        let _ = other.execute_batch("PRAGMA user_version = 1");
+        let filter = crate::ListFilter { show_terminated: true, ..crate::ListFilter::default() };
+        if let Err(error) = control.list(&ME, filter).await {
+            break error;
+        }
+    };
+    assert!(matches!(error, ControlError::Ledger(LedgerError::Corrupt { .. })), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_no_ledger_is_refused() {
+    let home = Home::new();
+    std::fs::write(&home.config.ledger, "not a database, but long enough to be looked at".repeat(100))
+        .unwrap();
+    assert!(matches!(refused(&home).await, LedgerError::Corrupt { .. }));
+    std::fs::remove_file(&home.config.ledger).unwrap();
+    Connection::open(&home.config.ledger).unwrap().execute_batch("CREATE TABLE other (x)").unwrap();
+    assert!(matches!(refused(&home).await, LedgerError::Corrupt { .. }));
+    let home =
+        Home { config: ControlConfig { ledger: "/nonexistent/ledger.db".into(), ..home.config }, ..home };
+    assert!(matches!(refused(&home).await, LedgerError::Open { .. }));
+}
+
+#[tokio::test]
+async fn a_locked_and_a_full_ledger_are_typed_errors_and_nothing_is_half_made() {
+    let home = Home::new();
+    let control = home.open().await;
+    let id = running(&control, idle()).await;
+    control.engine().store.limit_pages();
+    let big = SandboxSpec { tags: vec!["x".repeat(200); 60], ..idle() };
+    let error = loop {
+        if let Err(error) = control.create(&ME, big.clone(), "").await {
+            break error;
+        }
+    };
+    assert!(matches!(error, ControlError::Ledger(LedgerError::Full { .. })), "{error}");
+    assert_eq!(error.reason(), ebbtide_model::ErrorReason::CapacityExhausted);
+    let live = *control.live().borrow();
+    assert_eq!(crate::ledger::read_only(&home.config.ledger).unwrap().len(), live);
+    assert_eq!(control.get(&ME, &id).await.unwrap().state, State::Running);
+}
+
+#[tokio::test]
+async fn a_reader_sees_the_ledger_beside_the_daemon() {
+    let home = Home::new();
+    assert_eq!(ledger::read_only(&home.config.ledger).unwrap(), []);
+    let control = home.open().await;
+    let id = running(&control, idle()).await;
+    control.stop(&ME, &id, StopOptions::NOW).await.unwrap();
+    let ended = wait(&control, &id).await;
+    assert_eq!(ledger::read_only(&home.config.ledger).unwrap(), [ended]);
+}
+
+#[tokio::test]
+async fn what_ended_long_ago_is_forgotten_with_its_log() {
+    let mut home = Home::new();
+    home.config.limits.retention = Duration::from_millis(150);
+    let control = home.open().await;
+    let old = control.create(&ME, idle(), "once").await.unwrap().id;
+    let log = |id: &str| home.config.log_dir.join(format!("{id}.log"));
+    std::fs::write(log(old.as_str()), "text").unwrap();
+    reach(&control, old.as_str(), State::Running).await;
+    control.stop(&ME, old.as_str(), StopOptions::NOW).await.unwrap();
+    wait(&control, old.as_str()).await;
+    let alive = running(&control, idle()).await;
+    std::fs::write(log(&alive), "text").unwrap();
+    assert_eq!(sweep::forget(control.engine()).unwrap(), 0);
+    control.get(&ME, old.as_str()).await.unwrap();
+
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let young = running(&control, idle()).await;
+    control.stop(&ME, &young, StopOptions::NOW).await.unwrap();
+    wait(&control, &young).await;
+    assert_eq!(sweep::forget(control.engine()).unwrap(), 1);
+    assert!(matches!(control.get(&ME, old.as_str()).await, Err(ControlError::NotFound { .. })));
+    assert!(!log(old.as_str()).exists());
+    assert!(log(&alive).exists());
+    for kept in [alive, young] {
+        control.get(&ME, &kept).await.unwrap();
+    }
+    // The request id is free again.
+    assert_ne!(control.create(&ME, idle(), "once").await.unwrap().id, old);
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_be_removed_keeps_its_record() {
+    let mut home = Home::new();
+    home.config.limits.retention = Duration::ZERO;
+    let control = home.open().await;
+    let id = running(&control, idle()).await;
+    // A directory in its place cannot be unlinked as a file, whoever asks.
+    std::fs::create_dir(home.config.log_dir.join(format!("{id}.log"))).unwrap();
+    control.stop(&ME, &id, StopOptions::NOW).await.unwrap();
+    wait(&control, &id).await;
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    assert_eq!(sweep::forget(control.engine()).unwrap(), 0);
+    control.get(&ME, &id).await.unwrap();
+    std::fs::remove_dir(home.config.log_dir.join(format!("{id}.log"))).unwrap();
+    assert_eq!(sweep::forget(control.engine()).unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_ledger_is_nobody_elses_to_read() {
+    let home = Home::new();
+    home.open().await.close().await;
+    let mode = std::fs::metadata(&home.config.ledger).unwrap().permissions().mode();
+    assert_eq!(mode & 0o077, 0, "{mode:o}");
+}

@@ -64,7 +64,6 @@ impl Home {
 }
 
 /// A daemon's death by SIGKILL: nothing is written any more, nothing is waited for.
-#[expect(dead_code)]
 async fn crash(control: Control) {
     control.engine().tasks.close().await;
 }
