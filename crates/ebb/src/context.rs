@@ -1,0 +1,140 @@
+//! What every verb needs: the home, its daemon, and how to print.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use ebbtide::{Client, ConnectOptions, Error, Home, HomeLocation, Select, connect};
+use ebbtide_model::SandboxId;
+use serde::Serialize;
+
+use crate::failure::Failure;
+
+/// How often a call that may be repeated is made again when the daemon goes under it.
+const ATTEMPTS: usize = 3;
+/// How many ids a message names.
+const SHOWN_IDS: usize = 5;
+
+/// What the command line said for every verb.
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// Whether to print JSON.
+    pub(crate) json: bool,
+}
+
+impl Context {
+    /// Where the home is; refuses users for whom nothing is built yet.
+    pub(crate) fn location(&self) -> Result<HomeLocation, Failure> {
+        if !rustix::process::geteuid().is_root() {
+            return Err(Failure::NeedsRoot);
+        }
+        Ok(HomeLocation::from_env().map_err(Error::from)?)
+    }
+
+    /// The home, made if it is not there.
+    pub(crate) fn home(&self) -> Result<Home, Failure> {
+        Ok(self.location()?.open().map_err(Error::from)?)
+    }
+
+    /// The daemon of `home`, started if there is none.
+    pub(crate) async fn connect(&self, home: &Home) -> Result<Client, Failure> {
+        let executable = Some(own_executable());
+        let options = ConnectOptions { executable, ..ConnectOptions::default() };
+        Ok(connect(home, &options).await?)
+    }
+
+    /// Makes a call that may be repeated, again if the daemon goes under it.
+    pub(crate) async fn call<T>(
+        &self,
+        home: &Home,
+        call: impl AsyncFn(&Client) -> Result<T, Error>,
+    ) -> Result<(Client, T), Failure> {
+        for attempt in 1.. {
+            let client = self.connect(home).await?;
+            match call(&client).await {
+                Ok(answer) => return Ok((client, answer)),
+                Err(error) if error.is_disconnect() && attempt < ATTEMPTS => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(Error::NoDaemon { state_dir: home.state_dir().to_owned() }.into())
+    }
+
+    /// The daemon, and the full form of an id that may be abbreviated.
+    pub(crate) async fn resolve(&self, home: &Home, id: &str) -> Result<(Client, String), Failure> {
+        let (client, mut ids) = self.resolve_all(home, &[id.to_owned()]).await?;
+        let id = ids.pop().unwrap_or_else(|| Err(Failure::NoSuchSandbox { prefix: id.to_owned() }))?;
+        Ok((client, id))
+    }
+
+    /// As [`Context::resolve`], for several ids with one listing.
+    pub(crate) async fn resolve_all(
+        &self,
+        home: &Home,
+        ids: &[String],
+    ) -> Result<(Client, Vec<Result<String, Failure>>), Failure> {
+        if ids.iter().all(|id| id.parse::<SandboxId>().is_ok()) {
+            let client = self.connect(home).await?;
+            return Ok((client, ids.iter().cloned().map(Ok).collect()));
+        }
+        let select = Select { show_terminated: true, ..Select::default() };
+        let (client, known) = self.call(home, async |client| client.list(select.clone()).await).await?;
+        let known: Vec<&str> = known.iter().map(|sandbox| sandbox.sandbox_id.as_str()).collect();
+        Ok((client, ids.iter().map(|id| complete(id, &known)).collect()))
+    }
+
+    /// Prints a result as JSON.
+    pub(crate) fn print_json(&self, value: &impl Serialize) -> Result<(), Failure> {
+        let text = serde_json::to_string_pretty(value)
+            .map_err(|error| Failure::io("write the result as JSON", std::io::Error::other(error)))?;
+        self.print(&text)
+    }
+
+    /// Prints a line, or several. A reader that has gone away is no failure.
+    pub(crate) fn print(&self, text: &str) -> Result<(), Failure> {
+        let mut stdout = std::io::stdout().lock();
+        match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                Err(Failure::io("write to standard output", error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn complete(id: &str, known: &[&str]) -> Result<String, Failure> {
+    let prefix = id.to_ascii_lowercase();
+    let matching: Vec<&str> = known.iter().copied().filter(|known| known.starts_with(&prefix)).collect();
+    match matching[..] {
+        _ if prefix.is_empty() => Err(Failure::NoSuchSandbox { prefix }),
+        [] => Err(Failure::NoSuchSandbox { prefix }),
+        [one] => Ok(one.to_owned()),
+        _ => {
+            let ids = matching.into_iter().take(SHOWN_IDS).map(str::to_owned).collect();
+            Err(Failure::Ambiguous { prefix, ids })
+        }
+    }
+}
+
+/// This program, also when its file has been replaced since it was started.
+pub(crate) fn own_executable() -> PathBuf {
+    std::env::current_exe()
+        .ok()
+        .filter(|path| path.exists())
+        .unwrap_or_else(|| Path::new("/proc/self/exe").to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_beginning_that_fits_one_id_is_enough() {
+        let known = ["01abc", "01abd", "02xyz"];
+        assert_eq!(complete("02", &known).unwrap(), "02xyz");
+        assert_eq!(complete("01ABC", &known).unwrap(), "01abc");
+        assert!(matches!(complete("01", &known), Err(Failure::Ambiguous { .. })));
+        for missing in ["03", "", "01abcd"] {
+            assert!(matches!(complete(missing, &known), Err(Failure::NoSuchSandbox { .. })), "{missing:?}");
+        }
+    }
+}

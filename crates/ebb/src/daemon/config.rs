@@ -1,0 +1,248 @@
+//! `ebbtide.toml`, the optional configuration of a daemon. A key that is not known is an error: a bound that was
+//! misspelled must not be missing silently.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ebbtide_model::{Amounts, EffectiveResources, Invalid, Limits, Quantity, Resources};
+use serde::Deserialize;
+use thiserror::Error;
+
+/// A year: no sandbox is immortal.
+const LONGEST_SECONDS: u64 = 365 * 86_400;
+const DISK_POOL_BYTES: u64 = 64 << 30;
+const SMALLEST_DISK: u64 = 16 << 20;
+const POOL_SLOTS: usize = 4;
+
+/// Why a configuration cannot be used.
+#[derive(Debug, Error)]
+pub(crate) enum ConfigError {
+    /// It cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// It is not what it should be.
+    #[error("{}: {}", path.display(), source.to_string().trim_end())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+    /// A value is out of range.
+    #[error("{}: {source}", path.display())]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// Which and why.
+        #[source]
+        source: Invalid,
+    },
+}
+
+/// The configuration, checked.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Config {
+    limits: LimitsTable,
+    defaults: DefaultsTable,
+    runtime: RuntimeTable,
+}
+
+/// `[limits]`: what requests are held to.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct LimitsTable {
+    max_lifetime_seconds: Option<u64>,
+    unowned_lifetime_seconds: Option<u64>,
+    owner_grace_seconds: Option<u64>,
+    max_stop_grace_seconds: Option<u64>,
+    retention_seconds: Option<u64>,
+}
+
+/// `[defaults]`: what a sandbox may use that asks for nothing.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct DefaultsTable {
+    cpu: Option<Quantity>,
+    memory: Option<Quantity>,
+    disk: Option<Quantity>,
+    pids: Option<u64>,
+}
+
+/// `[runtime]`: how sandboxes are made.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RuntimeTable {
+    pool_slots: Option<usize>,
+    disk_pool: Option<Quantity>,
+    max_concurrent_creates: Option<usize>,
+}
+
+impl Config {
+    /// Reads it; a file that is not there leaves everything at its default.
+    pub(crate) fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(source) => return Err(ConfigError::Read { path: path.to_owned(), source }),
+        };
+        let config: Self = toml::from_str(&text)
+            .map_err(|source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) })?;
+        config.check().map_err(|source| ConfigError::Value { path: path.to_owned(), source })?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), Invalid> {
+        let LimitsTable {
+            max_lifetime_seconds,
+            unowned_lifetime_seconds,
+            owner_grace_seconds,
+            max_stop_grace_seconds,
+            retention_seconds,
+        } = self.limits;
+        within("limits.max_lifetime_seconds", max_lifetime_seconds, 1, LONGEST_SECONDS)?;
+        let longest = self.limits().max_lifetime.as_secs();
+        within("limits.unowned_lifetime_seconds", unowned_lifetime_seconds, 1, longest)?;
+        within("limits.owner_grace_seconds", owner_grace_seconds, 0, longest)?;
+        within("limits.max_stop_grace_seconds", max_stop_grace_seconds, 0, longest)?;
+        within("limits.retention_seconds", retention_seconds, 0, LONGEST_SECONDS)?;
+        let DefaultsTable { cpu, memory, disk, pids } = &self.defaults;
+        let asked = Amounts { cpu: cpu.clone(), memory: memory.clone() };
+        Resources { requests: Amounts::default(), limits: asked }
+            .effective(EffectiveResources::default())
+            .map_err(|refused| Invalid {
+                field: refused.field.replace("resources.limits", "defaults"),
+                ..refused
+            })?;
+        let bytes =
+            |quantity: &Option<Quantity>| quantity.as_ref().map(|size| size.units().unwrap_or(u64::MAX));
+        within("defaults.disk", bytes(disk), SMALLEST_DISK, 1 << 50)?;
+        within("defaults.pids", *pids, 1, 4 << 20)?;
+        within("runtime.disk_pool", bytes(&self.runtime.disk_pool), 1 << 30, 1 << 50)?;
+        within("runtime.pool_slots", self.runtime.pool_slots.map(|slots| slots as u64), 0, 1024)?;
+        let creates = self.runtime.max_concurrent_creates.map(|creates| creates as u64);
+        within("runtime.max_concurrent_creates", creates, 1, 1024)
+    }
+
+    /// What requests are held to.
+    pub(crate) fn limits(&self) -> Limits {
+        let defaults = Limits::default();
+        let or = |seconds: Option<u64>, default| seconds.map_or(default, Duration::from_secs);
+        let max_lifetime = or(self.limits.max_lifetime_seconds, defaults.max_lifetime);
+        Limits {
+            max_lifetime,
+            // The default of one must not be above a lower bound of the other.
+            unowned_lifetime: or(
+                self.limits.unowned_lifetime_seconds,
+                defaults.unowned_lifetime.min(max_lifetime),
+            ),
+            owner_grace: or(self.limits.owner_grace_seconds, defaults.owner_grace),
+            max_stop_grace: or(self.limits.max_stop_grace_seconds, defaults.max_stop_grace),
+            retention: or(self.limits.retention_seconds, defaults.retention),
+            ..defaults
+        }
+    }
+
+    /// What a sandbox may use that asks for nothing.
+    pub(crate) fn default_resources(&self) -> EffectiveResources {
+        let defaults = EffectiveResources::default();
+        let DefaultsTable { cpu, memory, disk, pids } = &self.defaults;
+        let bytes = |size: &Option<Quantity>| size.as_ref().and_then(Quantity::units);
+        EffectiveResources {
+            cpu_milli: cpu.as_ref().map_or(defaults.cpu_milli, Quantity::milli),
+            memory_bytes: bytes(memory).unwrap_or(defaults.memory_bytes),
+            disk_bytes: bytes(disk).unwrap_or(defaults.disk_bytes),
+            pids: pids.unwrap_or(defaults.pids),
+        }
+    }
+
+    /// How many sandboxes are made at once; `None` to go by the machine.
+    pub(crate) fn max_concurrent_creates(&self) -> Option<usize> {
+        self.runtime.max_concurrent_creates
+    }
+
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the Linux driver"))]
+    /// How many slots are made ahead.
+    pub(crate) fn pool_slots(&self) -> usize {
+        self.runtime.pool_slots.unwrap_or(POOL_SLOTS)
+    }
+
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the Linux driver"))]
+    /// The size of the disk pool, which takes up only what is written to it.
+    pub(crate) fn disk_pool_bytes(&self) -> u64 {
+        self.runtime.disk_pool.as_ref().and_then(Quantity::units).unwrap_or(DISK_POOL_BYTES)
+    }
+}
+
+fn within(field: &str, value: Option<u64>, least: u64, most: u64) -> Result<(), Invalid> {
+    match value {
+        Some(value) if !(least..=most).contains(&value) => {
+            Err(Invalid::new(field, format!("{value} is out of range"), format!("{least} to {most}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, ConfigError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ebbtide.toml");
+        std::fs::write(&path, text).unwrap();
+        Config::read(&path)
+    }
+
+    #[test]
+    fn without_a_file_everything_is_at_its_default() {
+        let config = Config::read(Path::new("/nonexistent/ebbtide.toml")).unwrap();
+        assert_eq!(config.limits(), Limits::default());
+        assert_eq!(config.default_resources(), EffectiveResources::default());
+    }
+
+    #[test]
+    fn what_is_written_holds() {
+        let config = read(
+            "[limits]\nmax_lifetime_seconds = 60\n[defaults]\ncpu = '500m'\nmemory = '64Mi'\npids = 9\n\
+             [runtime]\ndisk_pool = '2Gi'\npool_slots = 0\nmax_concurrent_creates = 3\n",
+        )
+        .unwrap();
+        assert_eq!(config.limits().max_lifetime, Duration::from_secs(60));
+        assert_eq!(config.limits().unowned_lifetime, Duration::from_secs(60));
+        let resources = config.default_resources();
+        assert_eq!((resources.cpu_milli, resources.memory_bytes, resources.pids), (Some(500), 64 << 20, 9));
+        assert_eq!((config.pool_slots(), config.disk_pool_bytes()), (0, 2 << 30));
+        assert_eq!(config.max_concurrent_creates(), Some(3));
+    }
+
+    #[test]
+    fn what_is_not_known_or_out_of_range_is_refused_by_name() {
+        for (text, named) in [
+            ("max_lifetime_seconds = 5", "max_lifetime_seconds"),
+            ("[limits]\nmax_lifetime = 5", "max_lifetime"),
+            ("[limits]\nmax_lifetime_seconds = 0", "limits.max_lifetime_seconds"),
+            ("[limits]\nmax_lifetime_seconds = -1", "max_lifetime_seconds"),
+            (
+                "[limits]\nmax_lifetime_seconds = 60\nunowned_lifetime_seconds = 61",
+                "unowned_lifetime_seconds",
+            ),
+            ("[defaults]\nmemory = 'lots'", "memory"),
+            ("[defaults]\nmemory = '1'", "defaults.memory"),
+            ("[defaults]\npids = 0", "defaults.pids"),
+            ("[runtime]\ndisk_pool = '1Mi'", "runtime.disk_pool"),
+            ("not toml", "ebbtide.toml"),
+        ] {
+            let message = read(text).unwrap_err().to_string();
+            assert!(message.contains(named), "{text:?}: {message}");
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! The lock that makes a daemon the only one of its home, for as long as it lives.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ebbtide::Home;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+use tokio::time::{Instant, sleep};
+
+use super::DaemonError;
+
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Held by the daemon of a home. The kernel lets go of it when the process ends, however it ends.
+#[derive(Debug)]
+pub(crate) struct DaemonLock {
+    file: File,
+    path: PathBuf,
+}
+
+impl DaemonLock {
+    /// Takes it; waits for at most `limit` while another process holds it.
+    pub(crate) async fn take_within(home: &Home, limit: Duration) -> Result<Self, DaemonError> {
+        let path = home.daemon_lock();
+        let failed = |error: io::Error| DaemonError::io(format!("lock {}", path.display()), error);
+        let deadline = Instant::now() + limit;
+        let file = File::options().create(true).append(true).mode(0o600).open(&path).map_err(failed)?;
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(Errno::WOULDBLOCK | Errno::INTR) if Instant::now() < deadline => sleep(PAUSE).await,
+                Err(Errno::WOULDBLOCK | Errno::INTR) => {
+                    let pid = std::fs::read_to_string(&path).unwrap_or_default();
+                    let pid = Some(pid.trim()).filter(|pid| !pid.is_empty()).unwrap_or("unknown").to_owned();
+                    return Err(DaemonError::Locked { state_dir: home.state_dir().to_owned(), pid });
+                }
+                Err(error) => return Err(failed(error.into())),
+            }
+        }
+        file.set_len(0).and_then(|()| writeln!(&file, "{}", std::process::id())).map_err(failed)?;
+        Ok(Self { file, path })
+    }
+
+    /// Whether the home still is where it was: the lock's path names the file that we hold.
+    pub(crate) fn is_in_place(&self) -> bool {
+        let Ok(held) = self.file.metadata() else { return false };
+        std::fs::metadata(&self.path)
+            .is_ok_and(|named| (named.dev(), named.ino()) == (held.dev(), held.ino()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ebbtide::HomeLocation;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn only_one_daemon_holds_a_home_and_the_other_learns_who() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = HomeLocation::new(dir.path().join("home"), dir.path().join("run")).open().unwrap();
+        let first = DaemonLock::take_within(&home, Duration::ZERO).await.unwrap();
+        let second = DaemonLock::take_within(&home, Duration::ZERO).await.unwrap_err();
+        assert!(matches!(second, DaemonError::Locked { pid, .. } if pid == std::process::id().to_string()));
+        let waiting = DaemonLock::take_within(&home, Duration::from_secs(5));
+        let (_, third) = tokio::join!(async { drop(first) }, waiting);
+        third.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_home_that_moved_away_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = HomeLocation::new(dir.path().join("home"), dir.path().join("run")).open().unwrap();
+        let lock = DaemonLock::take_within(&home, Duration::ZERO).await.unwrap();
+        assert!(lock.is_in_place());
+        std::fs::rename(home.state_dir(), dir.path().join("elsewhere")).unwrap();
+        assert!(!lock.is_in_place());
+        std::fs::create_dir(home.state_dir()).unwrap();
+        std::fs::write(home.daemon_lock(), "").unwrap();
+        assert!(!lock.is_in_place(), "another home in its place is not ours");
+    }
+}

@@ -1,0 +1,164 @@
+//! The daemon: a home, a driver, control and a server put together, and taken apart in the right order.
+
+mod config;
+mod driver;
+mod lock;
+mod ready;
+mod watch;
+
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ebbtide::{Home, HomeError};
+use ebbtide_control::{Control, ControlConfig, ControlError};
+use ebbtide_driver::DriverError;
+use ebbtide_server::{ServeEnd, Server, ServerConfig, ServerError};
+use thiserror::Error;
+use tracing::{error, info};
+
+pub(crate) use lock::DaemonLock;
+pub(crate) use ready::Ready;
+
+use crate::signals::Signals;
+use config::{Config, ConfigError};
+
+/// How long a daemon that was started on first use waits for one that is just going.
+const PREDECESSOR: Duration = Duration::from_secs(20);
+
+/// Why a daemon could not run.
+#[derive(Debug, Error)]
+pub(crate) enum DaemonError {
+    /// The home cannot be used.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// Another daemon serves the home.
+    #[error("the home {} is served by another daemon already (process {pid})", state_dir.display())]
+    Locked {
+        /// The home.
+        state_dir: PathBuf,
+        /// The other daemon, as far as it is known.
+        pid: String,
+    },
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// This host cannot run sandboxes, or the runtime failed.
+    #[error(transparent)]
+    Driver(#[from] DriverError),
+    /// The ledger or the engine failed.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The socket cannot be used.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// The kernel refused.
+    #[error("cannot {step}: {source}")]
+    Io {
+        /// What was being done.
+        step: String,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl DaemonError {
+    /// A failure of the kernel in `step`.
+    pub(crate) fn io(step: impl Into<String>, source: impl Into<io::Error>) -> Self {
+        Self::Io { step: step.into(), source: source.into() }
+    }
+
+    /// The command that helps, if one does.
+    pub(crate) fn help(&self) -> Option<&'static str> {
+        match self {
+            Self::Locked { .. } => Some("ebb shutdown"),
+            Self::Driver(_) | Self::Control(_) => Some("ebb doctor"),
+            _ => None,
+        }
+    }
+}
+
+/// What ends a daemon from outside the protocol.
+enum Told {
+    Signal(i32),
+    HomeGone,
+}
+
+/// Runs the daemon of `home` until it is over.
+pub(crate) async fn run(
+    home: &Home,
+    idle_exit: Option<Duration>,
+    ready: &mut Ready,
+) -> Result<(), DaemonError> {
+    let mut signals = Signals::install()
+        .map_err(|failure| DaemonError::io("listen for signals", io::Error::other(failure)))?;
+    let patience = if ready.is_detached() { PREDECESSOR } else { Duration::ZERO };
+    let lock = DaemonLock::take_within(home, patience).await?;
+    let config = Config::read(&home.config())?;
+    let driver = driver::connect(home, &config).await?;
+    let control = Control::open(control_config(home, &config)?, Arc::clone(&driver)).await?;
+    let server = Server::bind(ServerConfig {
+        socket: home.socket(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        home: home.id().to_owned(),
+        state_dir: home.state_dir().to_owned(),
+        idle_exit,
+        limits: config.limits(),
+        default_resources: config.default_resources(),
+    })?;
+    ready.announce(home)?;
+    info!(home = home.id(), state_dir = %home.state_dir().display(), socket = %home.socket().display(), "serving");
+
+    let mut told = None;
+    let end = server
+        .run(control.clone(), async {
+            told = Some(tokio::select! {
+                signal = signals.next() => Told::Signal(signal),
+                () = watch::gone(home, &lock) => Told::HomeGone,
+            });
+        })
+        .await;
+    match (told, &end) {
+        (Some(Told::HomeGone), _) => {
+            info!("the home is gone; ending its sandboxes");
+            if let Err(failure) = control.shutdown().await {
+                error!(%failure, "the sandboxes did not end in order");
+                driver.shutdown().await?;
+            }
+            home.remove_run_dir()?;
+        }
+        (_, Ok(ServeEnd::Shutdown)) => home.remove_run_dir()?,
+        (told, _) => {
+            let signal = if let Some(Told::Signal(signal)) = told { signal } else { 0 };
+            info!(signal, "leaving the sandboxes to the next daemon");
+            control.close().await;
+        }
+    }
+    // Held until nothing is left to do, so that a successor never meets us half gone.
+    drop(lock);
+    end?;
+    Ok(())
+}
+
+fn control_config(home: &Home, config: &Config) -> Result<ControlConfig, DaemonError> {
+    match DirBuilder::new().mode(0o700).create(home.log_dir()) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(DaemonError::io(format!("make {}", home.log_dir().display()), error));
+        }
+        _ => {}
+    }
+    const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+    let boot_id = std::fs::read_to_string(BOOT_ID)
+        .map_err(|error| DaemonError::io(format!("read {BOOT_ID}"), error))?;
+    let mut control = ControlConfig::new(home.ledger(), home.log_dir(), boot_id.trim());
+    control.limits = config.limits();
+    control.default_resources = config.default_resources();
+    if let Some(creates) = config.max_concurrent_creates() {
+        control.max_concurrent_creates = creates;
+    }
+    Ok(control)
+}

@@ -1,0 +1,217 @@
+//! Why a verb did not succeed: words, the exit code that goes with them, and the command that helps.
+
+use std::io;
+use std::path::PathBuf;
+
+use ebbtide_model::ErrorReason;
+use serde::Serialize;
+use thiserror::Error;
+
+use crate::daemon::DaemonError;
+use crate::exit;
+
+/// Why a verb did not succeed.
+#[derive(Debug, Error)]
+pub(crate) enum Failure {
+    /// Rootless mode is not built yet.
+    #[error("Ebbtide needs root for now: sandboxes without root are not built yet")]
+    NeedsRoot,
+    /// The client refused or failed, or passed on what the daemon said.
+    #[error(transparent)]
+    Client(#[from] ebbtide::Error),
+    /// The daemon could not run.
+    #[error(transparent)]
+    Daemon(#[from] DaemonError),
+    /// No sandbox begins with these letters.
+    #[error("no sandbox has an id that begins with {prefix:?}")]
+    NoSuchSandbox {
+        /// What was asked for.
+        prefix: String,
+    },
+    /// Several sandboxes do.
+    #[error("{prefix:?} is the beginning of several ids: {}", ids.join(", "))]
+    Ambiguous {
+        /// What was asked for.
+        prefix: String,
+        /// Some of those that match.
+        ids: Vec<String>,
+    },
+    /// The command is not in the sandbox.
+    #[error("{0}")]
+    CommandNotFound(String),
+    /// The command cannot be executed.
+    #[error("{0}")]
+    CommandNotExecutable(String),
+    /// The command could not be run or was cut off.
+    #[error("the command was not run to its end: {message}")]
+    CommandFailed {
+        /// The machine-readable cause.
+        code: String,
+        /// The words.
+        message: String,
+    },
+    /// The sandbox could not be made.
+    #[error("sandbox {id} could not be made: {reason}")]
+    CreateFailed {
+        /// The sandbox.
+        id: String,
+        /// Why.
+        reason: String,
+    },
+    /// Something did not happen in time.
+    #[error("{what} took longer than {seconds} s")]
+    Slow {
+        /// What.
+        what: String,
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// The process that is to own the sandbox is not there.
+    #[error("no process {pid} that could own the sandbox: {source}")]
+    NoOwner {
+        /// The process id.
+        pid: u32,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// A signal came, and what was begun has been undone.
+    #[error("ended by signal {signal}")]
+    Interrupted {
+        /// The signal.
+        signal: i32,
+    },
+    /// Some of several targets failed; each was reported.
+    #[error("{failed} of {total} failed")]
+    Partly {
+        /// How many failed.
+        failed: usize,
+        /// How many there were.
+        total: usize,
+    },
+    /// The kernel refused.
+    #[error("cannot {step}: {source}")]
+    Io {
+        /// What was being done.
+        step: String,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// A directory could not be removed.
+    #[error("the daemon ended and left {}", path.display())]
+    Left {
+        /// What it left.
+        path: PathBuf,
+    },
+}
+
+impl Failure {
+    /// A failure of the kernel in `step`.
+    pub(crate) fn io(step: impl Into<String>, source: impl Into<io::Error>) -> Self {
+        Self::Io { step: step.into(), source: source.into() }
+    }
+
+    /// The exit code.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::CommandNotFound(_) => exit::NOT_FOUND,
+            Self::CommandNotExecutable(_) => exit::NOT_EXECUTABLE,
+            Self::Partly { .. } => exit::PARTLY,
+            Self::Interrupted { signal } => exit::of_signal(*signal),
+            _ => exit::EBBTIDE,
+        }
+    }
+
+    /// The command that helps, if one does.
+    fn help(&self) -> Option<&'static str> {
+        match self {
+            Self::NeedsRoot => Some("sudo ebb ..."),
+            Self::NoSuchSandbox { .. } => Some("ebb list --all"),
+            Self::Ambiguous { .. } => Some("ebb list"),
+            Self::CommandNotFound(_) => Some("ebb run -- sh -c 'command -v NAME'"),
+            Self::CommandNotExecutable(_) => Some("ebb run -- sh -c 'ls -l $(command -v NAME)'"),
+            Self::Slow { .. } | Self::Left { .. } => Some("ebb doctor"),
+            Self::NoOwner { .. } => Some("ps -e"),
+            Self::CreateFailed { .. } => Some("ebb doctor"),
+            Self::Client(error) => client_help(error),
+            Self::Daemon(error) => error.help(),
+            _ => None,
+        }
+    }
+
+    /// Says it on standard error.
+    pub(crate) fn report(&self, json: bool) {
+        // Whoever sent the signal knows.
+        if matches!(self, Self::Interrupted { .. }) {
+            return;
+        }
+        let help = self.help();
+        if json {
+            let client = match self {
+                Self::Client(error) => error.rejection(),
+                _ => None,
+            };
+            let fields = client.map_or(&[][..], |rejection| &rejection.fields);
+            let error = ErrorView {
+                message: self.to_string(),
+                reason: client.and_then(|rejection| rejection.reason.as_deref()),
+                fields: fields
+                    .iter()
+                    .map(|field| FieldView { field: &field.field, description: &field.description })
+                    .collect(),
+                help,
+                exit_code: self.exit_code(),
+            };
+            if let Ok(text) = serde_json::to_string(&Report { error }) {
+                eprintln!("{text}");
+            }
+            return;
+        }
+        eprintln!("ebb: {self}");
+        if let Some(help) = help {
+            eprintln!("  try: {help}");
+        }
+    }
+}
+
+fn client_help(error: &ebbtide::Error) -> Option<&'static str> {
+    if error.is_disconnect() {
+        return Some("ebb doctor");
+    }
+    match error {
+        ebbtide::Error::NoDaemon { .. } => return Some("ebb serve"),
+        ebbtide::Error::StartFailed { .. } | ebbtide::Error::TimedOut { .. } => return Some("ebb doctor"),
+        _ => {}
+    }
+    let reason = error.rejection()?.reason.as_deref()?;
+    let known = ErrorReason::ALL.into_iter().find(|known| known.as_str() == reason)?;
+    match known {
+        ErrorReason::SandboxNotFound => Some("ebb list --all"),
+        ErrorReason::SandboxNotRunning => Some("ebb create"),
+        ErrorReason::CapacityExhausted => Some("ebb list, then ebb stop ID"),
+        ErrorReason::BackendUnavailable | ErrorReason::Internal => Some("ebb doctor"),
+        ErrorReason::InvalidRequest | ErrorReason::NotImplemented => Some("ebb help"),
+        _ => None,
+    }
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    error: ErrorView<'a>,
+}
+
+#[derive(Serialize)]
+struct ErrorView<'a> {
+    message: String,
+    reason: Option<&'a str>,
+    fields: Vec<FieldView<'a>>,
+    help: Option<&'a str>,
+    exit_code: u8,
+}
+
+#[derive(Serialize)]
+struct FieldView<'a> {
+    field: &'a str,
+    description: &'a str,
+}

@@ -1,0 +1,79 @@
+//! `ebb create`: a sandbox that stays until it is stopped, its lifetime is over, or its owner ends.
+
+use std::time::Duration;
+
+use clap::Args;
+use ebbtide_model::SandboxId;
+use jiff::SignedDuration;
+
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::owner::owner;
+use crate::spec::SpecArgs;
+use crate::view::{SandboxView, short};
+
+/// How long a sandbox may take to start.
+const START: Duration = Duration::from_secs(90);
+
+/// Make a sandbox and print its id
+///
+/// It lives on when this program has ended, until it is stopped or its lifetime is over.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ebb create --lifetime 600 --tag demo
+  ebb create --owner $$ -- python3 -m http.server")]
+pub(crate) struct Create {
+    #[command(flatten)]
+    spec: SpecArgs,
+    /// End the sandbox when this process has ended.
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
+    owner: Option<u32>,
+    /// Do not wait until the sandbox runs.
+    #[arg(long)]
+    no_wait: bool,
+    /// The main command and its arguments; the sandbox ends with it. Without one it idles.
+    #[arg(trailing_var_arg = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+impl Create {
+    /// Does it.
+    pub(crate) async fn run(self, context: &Context) -> Result<u8, Failure> {
+        let home = context.home()?;
+        let owner = match self.owner {
+            Some(pid) => Some(owner(pid).map_err(|source| Failure::NoOwner { pid, source })?),
+            None => None,
+        };
+        let spec = self.spec.spec(&self.command, owner);
+        let request_id = SandboxId::generate().to_string();
+        let (client, mut sandbox) =
+            context.call(&home, async |client| client.create(spec.clone(), &request_id).await).await?;
+        if !self.no_wait {
+            sandbox = client.wait_started(&sandbox.sandbox_id, START).await?;
+        }
+        let view = SandboxView::from(sandbox);
+        match view.state.as_str() {
+            "failed" => {
+                let reason = view.reason.unwrap_or_else(|| "for an unknown reason".to_owned());
+                return Err(Failure::CreateFailed { id: view.id, reason });
+            }
+            "pending" | "creating" if !self.no_wait => {
+                let what = format!("the start of sandbox {}", view.id);
+                return Err(Failure::Slow { what, seconds: START.as_secs() });
+            }
+            _ => {}
+        }
+        if context.json {
+            context.print_json(&view)?;
+        } else {
+            context.print(&view.id)?;
+            let lifetime = short(SignedDuration::from_secs(view.lifetime_seconds.into()));
+            match view.owner_pid {
+                Some(pid) => eprintln!("ends with process {pid}, or after {lifetime}"),
+                None => eprintln!("ends after {lifetime}, or with: ebb stop {}", view.id),
+            }
+        }
+        Ok(0)
+    }
+}

@@ -1,0 +1,53 @@
+//! `ebb get`: everything that is known of one sandbox.
+
+use clap::Args;
+
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::view::SandboxView;
+
+/// Show one sandbox
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  ebb get 01k --json")]
+pub(crate) struct Get {
+    /// The sandbox: its id, or the beginning of it.
+    id: String,
+}
+
+impl Get {
+    /// Does it.
+    pub(crate) async fn run(self, context: &Context) -> Result<u8, Failure> {
+        let home = context.home()?;
+        let (client, id) = context.resolve(&home, &self.id).await?;
+        let view = SandboxView::from(client.get(&id).await?);
+        if context.json {
+            context.print_json(&view)?;
+            return Ok(0);
+        }
+        let shown = [
+            ("id", Some(view.id.clone())),
+            ("state", Some(view.state.clone())),
+            ("reason", view.reason.clone()),
+            ("exit code", view.exit_code.map(|code| code.to_string())),
+            ("image", Some(view.image.clone())),
+            ("command", Some(view.command.join(" ")).filter(|command| !command.is_empty())),
+            ("workdir", view.workdir.clone()),
+            ("tags", Some(view.tags.join(", ")).filter(|tags| !tags.is_empty())),
+            ("owner", view.owner_pid.map(|pid| format!("process {pid}"))),
+            ("cpu", view.cpu.clone()),
+            ("memory", view.memory.clone()),
+            ("created", view.created_at.clone()),
+            ("started", view.started_at.clone()),
+            ("expires", view.expires_at.clone().filter(|_| !view.is_terminal())),
+            ("ended", view.ended_at.clone()),
+        ];
+        let lines: Vec<String> = shown
+            .into_iter()
+            .filter_map(|(name, value)| value.map(|value| format!("{name:<10} {}", value.escape_debug())))
+            .collect();
+        context.print(&lines.join("\n"))?;
+        Ok(0)
+    }
+}

@@ -1,0 +1,12 @@
+//! One file per verb.
+
+pub(crate) mod create;
+pub(crate) mod doctor;
+pub(crate) mod exec;
+pub(crate) mod get;
+pub(crate) mod list;
+pub(crate) mod purge;
+pub(crate) mod run;
+pub(crate) mod serve;
+pub(crate) mod shutdown;
+pub(crate) mod stop;

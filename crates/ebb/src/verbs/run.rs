@@ -1,0 +1,55 @@
+//! `ebb run`: one command in a sandbox of its own, which is gone afterwards.
+
+use clap::Args;
+use ebbtide::ExecCommand;
+
+use crate::attach::{Output, attach};
+use crate::context::Context;
+use crate::disposable::Disposable;
+use crate::failure::Failure;
+use crate::owner::owner;
+use crate::signals::Signals;
+use crate::spec::SpecArgs;
+
+/// Run a command in a new sandbox, which is gone afterwards
+///
+/// Standard input, output and error are the command's, and its exit code is ours. A signal, or a reader of the
+/// output that goes away, ends the sandbox; a second signal ends the wait for it.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ebb run -- sh -c 'echo hello from $(uname -n)'
+  ebb run --memory 256Mi --env NAME=value -- python3 -c 'print(2+2)'
+  tar c . | ebb run --workdir /tmp -- tar x")]
+pub(crate) struct Run {
+    #[command(flatten)]
+    spec: SpecArgs,
+    /// The command and its arguments.
+    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+impl Run {
+    /// Does it.
+    pub(crate) async fn run(self, context: &Context) -> Result<u8, Failure> {
+        let mut signals = Signals::install()?;
+        let home = context.home()?;
+        let us = owner(std::process::id()).map_err(|error| Failure::io("read our own start time", error))?;
+        let spec = self.spec.spec(&[], Some(us));
+        let sandbox = Disposable::make(context, &home, spec, &mut signals).await?;
+        let command =
+            ExecCommand { sandbox_id: sandbox.id.clone(), argv: self.command, env: self.spec.env() };
+        let mut output = Output::new(context.json);
+        let ended = tokio::select! {
+            ended = attach(&sandbox.client, command, &mut output) => ended,
+            signal = signals.next() => Err(Failure::Interrupted { signal }),
+        };
+        let id = sandbox.id.clone();
+        sandbox.remove(context, &home, &mut signals).await;
+        let end = ended?;
+        if let Some(view) = output.view(&id, end) {
+            context.print_json(&view)?;
+        }
+        Ok(end.exit_code())
+    }
+}

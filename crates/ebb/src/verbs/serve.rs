@@ -1,0 +1,76 @@
+//! `ebb serve`: the daemon of a home.
+
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+use crate::context::Context;
+use crate::daemon::{self, Ready};
+use crate::failure::Failure;
+
+/// Serve this home in the foreground
+///
+/// Rarely needed: every verb starts a daemon when there is none. Ctrl-C or SIGTERM ends the daemon and leaves
+/// the sandboxes to the next one; `ebb shutdown` ends both. Settings are read from `ebbtide.toml` in the home.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  ebb serve --log-format json")]
+pub(crate) struct Serve {
+    /// End after this time without a sandbox and without a client.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
+    idle_exit: Option<u64>,
+    /// The form of the log on standard error; RUST_LOG sets what is logged.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+    /// Started on first use: leave the terminal, say `ready` on standard output and let go of it.
+    #[arg(long, hide = true)]
+    detached: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+impl Serve {
+    /// Cuts every tie to the one who started us. Must come before any thread and any file.
+    pub(crate) fn prepare(&self) {
+        if self.detached {
+            ebbtide_linux::close_inherited_descriptors();
+            // Fails only for the leader of a process group, which one who was just started is not.
+            let _ = rustix::process::setsid();
+        }
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    }
+
+    /// Does it.
+    pub(crate) async fn run(self, context: &Context) -> Result<u8, Failure> {
+        self.start_log();
+        let mut ready = match (self.detached, context.json) {
+            (true, _) => Ready::Detached,
+            (false, true) => Ready::Json,
+            (false, false) => Ready::Silent,
+        };
+        let served = serve(context, self.idle_exit.map(Duration::from_secs), &mut ready).await;
+        served.inspect_err(|failure| ready.fail(failure))?;
+        Ok(0)
+    }
+
+    fn start_log(&self) {
+        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        match self.log_format {
+            LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
+            LogFormat::Json => log.json().init(),
+        }
+    }
+}
+
+async fn serve(context: &Context, idle_exit: Option<Duration>, ready: &mut Ready) -> Result<(), Failure> {
+    let home = context.home()?;
+    Ok(daemon::run(&home, idle_exit, ready).await?)
+}
