@@ -96,7 +96,7 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    fn new(mounts: usize, gaps: bool) -> Self {
+    pub(crate) fn new(mounts: usize, gaps: bool) -> Self {
         let samples = vec![Samples::default(); Subject::ALL.len()];
         Self { mounts, gaps, samples, first_answer: Samples::default() }
     }
@@ -106,9 +106,14 @@ impl Outcome {
         &self.samples[subject as usize]
     }
 
+    /// Adds what one turn of a contender took, each time.
+    pub(crate) fn add_times(&mut self, subject: Subject, times: &[Duration]) {
+        self.samples[subject as usize].add_round(times);
+    }
+
     fn add(&mut self, subject: Subject, round: &[Turn]) {
         let taken = |pick: fn(&Turn) -> Duration| round.iter().map(pick).collect::<Vec<_>>();
-        self.samples[subject as usize].add_round(&taken(|turn| turn.taken));
+        self.add_times(subject, &taken(|turn| turn.taken));
         if subject == Subject::EbbtideOnce {
             self.first_answer.add_round(&taken(|turn| turn.first_answer));
         }

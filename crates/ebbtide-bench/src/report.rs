@@ -152,3 +152,35 @@ fn after(page: &mut String, aftermaths: &[Aftermath]) {
     }
     let _ = writeln!(page, "\nSee [the design](design.md) for why it costs what it costs.");
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn outcome(gaps: bool, mine: u64, rival: u64) -> Outcome {
+        let mut outcome = Outcome::new(0, gaps);
+        for (subject, milliseconds) in [(Subject::EbbtideOnce, mine), (Subject::Bwrap, rival)] {
+            outcome.add_times(subject, &[Duration::from_millis(milliseconds)]);
+        }
+        outcome
+    }
+
+    #[test]
+    fn a_goal_that_is_missed_is_called_missed() {
+        let mut page = String::new();
+        goals(&mut page, &[outcome(false, 6, 5), outcome(true, 6, 5)]);
+        let verdicts: Vec<&str> = page.lines().filter(|line| line.contains("bwrap")).collect();
+        assert!(verdicts[0].contains("1.20 ×") && verdicts[0].ends_with("| **not met** |"), "{page}");
+        assert!(verdicts[1].contains("1.20 ×") && verdicts[1].ends_with("| met |"), "{page}");
+    }
+
+    #[test]
+    fn what_is_left_is_listed() {
+        let mut page = String::new();
+        let left = vec!["cgroup /sys/fs/cgroup/x".to_owned()];
+        after(&mut page, &[Aftermath { mounts: 0, doctor: false, doctor_said: String::new(), left }]);
+        assert!(page.contains("**finds something wrong**") && page.contains("  - cgroup /sys/fs/cgroup/x"));
+    }
+}

@@ -20,6 +20,10 @@ See [the design](design.md) for what the driver does, and [processes and signals
 
 /// Writes the page.
 pub(crate) fn write(path: &Path, runs: &[Run]) -> Result<(), Error> {
+    std::fs::write(path, page(runs)).map_err(Error::file("could not write", path))
+}
+
+fn page(runs: &[Run]) -> String {
     let mut page = String::from(HEAD);
     for run in runs {
         let verdict = if run.passed() { "passed" } else { "FAILED" };
@@ -34,10 +38,36 @@ pub(crate) fn write(path: &Path, runs: &[Run]) -> Result<(), Error> {
         }
         page.push_str("```\n");
     }
-    std::fs::write(path, page).map_err(Error::file("could not write", path))
+    page
 }
 
 /// The lines of the kit that name a check, and the sum of the test runner.
 fn is_result(line: &str) -> bool {
     ["ok  ", "skipped  ", "FAILED  ", "test result: "].iter().any(|start| line.starts_with(start))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn run(output: &str) -> Run {
+        Run { kernel: "6.1.0".into(), output: output.into(), took: Duration::from_secs(60) }
+    }
+
+    #[test]
+    fn only_a_script_that_ended_well_has_passed() {
+        assert!(run("ok       first\nresult 0\n").passed());
+        assert!(!run("FAILED   first\nresult 101\n").passed());
+        assert!(!run("ok       first\n").passed(), "the machine went off in the middle");
+    }
+
+    #[test]
+    fn the_page_shows_facts_and_checks_and_no_noise() {
+        let page = page(&[run("fact cgroups cgroup2fs\nnoise\nFAILED   second: why\nresult 101\n")]);
+        assert!(page.contains("## Linux 6.1.0: FAILED"));
+        assert!(page.contains("- cgroups cgroup2fs\n") && page.contains("\nFAILED   second: why\n"));
+        assert!(!page.contains("noise"));
+    }
 }
