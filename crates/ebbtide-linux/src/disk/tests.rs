@@ -8,7 +8,7 @@ use std::process::Command;
 
 use super::*;
 
-const SIZE: u64 = 4 << 30;
+const SIZE: u64 = 1 << 30;
 const MIB: u64 = 1 << 20;
 const INSIDE: &str = "EBBTIDE_TEST_IN_NAMESPACE";
 
@@ -342,10 +342,10 @@ fn timings() {
         for round in 0..400 {
             let name = format!("slot-{round}");
             let started = Instant::now();
-            pool.create(&name, 1 << 30).unwrap();
+            pool.create(&name, 256 * MIB).unwrap();
             samples[0].push(micros(started));
             let started = Instant::now();
-            pool.set_limit(&name, 2 << 30).unwrap();
+            pool.set_limit(&name, 512 * MIB).unwrap();
             samples[1].push(micros(started));
             let started = Instant::now();
             pool.free_bytes().unwrap();
@@ -422,6 +422,9 @@ fn a_pool_can_be_opened_the_moment_its_last_user_was_killed() {
     in_namespace("a_pool_can_be_opened_the_moment_its_last_user_was_killed", || {
         if let Some(file) = std::env::var_os(again).map(PathBuf::from) {
             let mut pool = Pool::open(&file, &file.with_file_name("pool"), SIZE).unwrap();
+            if !pool.list().unwrap().is_empty() {
+                pool.destroy("slot-b").unwrap();
+            }
             let path = pool.create("slot-a", 64 * MIB).unwrap().path;
             fs::write(path.join("file"), vec![1; 1 << 20]).unwrap();
             std::process::abort();
@@ -440,13 +443,31 @@ fn a_pool_can_be_opened_the_moment_its_last_user_was_killed() {
             assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{told}");
             let mut pool = place.open();
             // Mounted again while it was on its way out, or made anew: both are right.
-            if pool.list().unwrap() == ["slot-a"] {
-                pool.destroy("slot-a").unwrap();
+            for left in pool.list().unwrap() {
+                pool.destroy(&left).unwrap();
             }
             pool.create("slot-b", 64 * MIB).unwrap();
             assert_eq!(bound_to(&place.file()), 1);
             drop(pool);
             rustix::mount::unmount(place.0.path().join("pool"), rustix::mount::UnmountFlags::DETACH).unwrap();
         }
+    });
+}
+
+#[test]
+fn a_host_without_loop_devices_is_unsupported_not_broken() {
+    in_namespace("a_host_without_loop_devices_is_unsupported_not_broken", || {
+        let place = Place::new();
+        let hide = |path: &str| rustix::mount::mount_bind("/dev/null", path).unwrap();
+        hide("/dev/loop-control");
+        let error = place.try_open("pool").unwrap_err();
+        assert!(matches!(error, DiskError::Unsupported { .. }), "{error}");
+        // Blind to the device that may be bound already, so a second must not be made.
+        rustix::mount::mount("tmpfs", "/sys/block", "tmpfs", MountFlags::empty(), None).unwrap();
+        let error = place.try_open("pool").unwrap_err();
+        assert!(
+            matches!(&error, DiskError::Unsupported { missing, .. } if missing.contains("/sys/block")),
+            "{error}"
+        );
     });
 }
