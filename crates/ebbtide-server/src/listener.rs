@@ -21,17 +21,14 @@ pub(crate) struct Listener {
 impl Listener {
     /// Listens on `path`, which only its owner may connect to.
     pub(crate) fn bind(path: &Path) -> Result<Self, ServerError> {
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(ServerError::listen(path, error));
-            }
-            _ => {}
-        }
-        let socket = UnixListener::bind(path).map_err(|error| ServerError::listen(path, error))?;
-        let listener = Self { socket, path: path.to_owned() };
-        fs::set_permissions(path, fs::Permissions::from_mode(0o600))
-            .map_err(|error| ServerError::listen(path, error))?;
-        Ok(listener)
+        let socket = bind(path).map_err(|error| ServerError::listen(path, error))?;
+        Ok(Self { socket, path: path.to_owned() })
+    }
+
+    /// Listens after a [`Listener::close`].
+    pub(crate) fn listen_again(&mut self) -> Result<(), ServerError> {
+        self.socket = bind(&self.path).map_err(|error| ServerError::listen(&self.path, error))?;
+        Ok(())
     }
 
     /// The next connection. Safe to drop at the await.
@@ -59,10 +56,42 @@ impl Listener {
     }
 }
 
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let socket = UnixListener::bind(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    Ok(socket)
+}
+
 impl Drop for Listener {
     fn drop(&mut self) {
         // The path before the socket: nobody finds a path behind which nobody listens. It may be gone already,
         // with its home.
         let _ = fs::remove_file(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_connects_while_it_closes_is_either_kept_or_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let connect = || std::os::unix::net::UnixStream::connect(&path);
+        let mut listener = Listener::bind(&path).unwrap();
+        let _before = [connect().unwrap(), connect().unwrap()];
+        assert_eq!(listener.close().len(), 2);
+        assert_eq!(connect().unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        assert!(listener.close().is_empty());
+        listener.listen_again().unwrap();
+        let _after = connect().unwrap();
+        listener.accept().await.unwrap();
+        drop(listener);
+        assert_eq!(connect().unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

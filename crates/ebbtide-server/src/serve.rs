@@ -148,7 +148,7 @@ impl Server {
                     if late.is_empty() {
                         break ServeEnd::Idle;
                     }
-                    self.listener = Listener::bind(&self.config.socket)?;
+                    self.listener.listen_again()?;
                     for stream in late {
                         connections.start(&mut tasks, stream);
                     }

@@ -1,0 +1,10 @@
+//! The server as clients see it: over a real socket, with the real engine, on sandboxes that live in memory.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+
+mod daemon;
+mod errors;
+mod exec;
+mod idle;
+mod lifecycle;
+mod listing;
