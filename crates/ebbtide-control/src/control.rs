@@ -46,8 +46,8 @@ impl Control {
             tracing::info!(sandbox = %id, ?outcome, "reconciled at start");
         }
         engine.tasks.spawn(sweep::run(Arc::clone(&engine), reconcile::is_unfinished(&first)));
-        let marks = Arc::clone(&engine);
-        engine.tasks.spawn(async move { marks.write_marks().await });
+        engine.tasks.spawn(Arc::clone(&engine).write_marks());
+        engine.tasks.spawn(Arc::clone(&engine).checkpoint());
         Ok(control)
     }
 

@@ -156,11 +156,24 @@ impl Engine {
     }
 
     /// Writes the marks, many at once, for as long as the engine lives.
-    pub(crate) async fn write_marks(&self) {
+    pub(crate) async fn write_marks(self: Arc<Self>) {
         loop {
             self.mark.notified().await;
             tokio::time::sleep(self.config.timing.mark).await;
             self.flush_marks();
+        }
+    }
+
+    /// Moves the ledger's log on when it has grown, for as long as the engine lives.
+    pub(crate) async fn checkpoint(self: Arc<Self>) {
+        loop {
+            self.store.checkpoint_due().await;
+            let engine = Arc::clone(&self);
+            match tokio::task::spawn_blocking(move || engine.store.checkpoint()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(%error, "trying again later"),
+                Err(error) => tracing::warn!(%error, "checkpoint; trying again later"),
+            }
         }
     }
 

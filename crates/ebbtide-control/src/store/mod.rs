@@ -10,6 +10,7 @@
 //! whose main command must never start again) from one whose create was cut off. [`Store::record_exit`] keeps the
 //! exit code of a command that ended within a stop's grace period, because the destroy that follows forgets it.
 
+mod checkpoint;
 mod codec;
 mod error;
 mod query;
@@ -23,6 +24,7 @@ use std::time::SystemTime;
 use ebbtide_model::{SandboxId, SandboxRecord, State, TerminationReason};
 use rusqlite::{Connection, named_params};
 
+use checkpoint::Checkpoint;
 pub(crate) use codec::{Stored, now};
 pub use error::LedgerError;
 pub(crate) use query::{Cursor, read_all};
@@ -32,13 +34,19 @@ pub(crate) struct Store {
     path: PathBuf,
     connection: Mutex<Connection>,
     commits: AtomicU64,
+    checkpoint: Checkpoint,
 }
 
 impl Store {
     /// Opens the ledger, and makes it if there is none.
     pub(crate) fn open(path: &Path) -> Result<Self, LedgerError> {
         let connection = schema::open(path)?;
-        Ok(Self { path: path.to_owned(), connection: Mutex::new(connection), commits: AtomicU64::new(0) })
+        Ok(Self {
+            checkpoint: Checkpoint::open(path)?,
+            path: path.to_owned(),
+            connection: Mutex::new(connection),
+            commits: AtomicU64::new(0),
+        })
     }
 
     /// Records that a sandbox is to be made. Where the principal has used the request id before, nothing is
@@ -150,6 +158,16 @@ impl Store {
         Ok(())
     }
 
+    /// Waits until [`Store::checkpoint`] is worth it.
+    pub(crate) async fn checkpoint_due(&self) {
+        self.checkpoint.due().await;
+    }
+
+    /// Moves the write-ahead log into the ledger. Blocks on the disk, and holds up nobody else.
+    pub(crate) fn checkpoint(&self) -> Result<(), LedgerError> {
+        self.checkpoint.run().map_err(self.fail("move the log into the ledger"))
+    }
+
     /// How many commits there were, for the test that counts them.
     #[cfg(test)]
     pub(crate) fn commits(&self) -> u64 {
@@ -199,7 +217,7 @@ impl Store {
     }
 
     fn committed(&self) {
-        self.commits.fetch_add(1, Ordering::Relaxed);
+        self.checkpoint.committed(self.commits.fetch_add(1, Ordering::Relaxed) + 1);
     }
 
     fn no_record(&self, id: &SandboxId) -> LedgerError {

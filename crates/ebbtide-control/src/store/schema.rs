@@ -46,18 +46,14 @@ PRAGMA user_version = 1;
 
 /// Opens the ledger for writing, and makes it if there is none.
 pub(super) fn open(path: &Path) -> Result<Connection, LedgerError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-        | OpenFlags::SQLITE_OPEN_CREATE
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX
-        | OpenFlags::SQLITE_OPEN_EXRESCODE;
     let fail = |step| move |error: rusqlite::Error| LedgerError::of(path, step, &error);
     make_private(path)?;
-    let connection = Connection::open_with_flags(path, flags).map_err(fail("open"))?;
-    connection.busy_timeout(Duration::from_secs(5)).map_err(fail("set the busy timeout"))?;
+    let connection = reopen(path)?;
     let version = judge(path, &connection)?;
     connection
         .execute_batch(
-            "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA journal_size_limit = 4194304;",
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA journal_size_limit = 16777216;
+             PRAGMA wal_autocheckpoint = 16384;",
         )
         .map_err(fail("choose the journal"))?;
     if version == 0 {
@@ -68,6 +64,19 @@ pub(super) fn open(path: &Path) -> Result<Connection, LedgerError> {
         // Proves that the file can be written now, rather than at the first create.
         connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK;").map_err(fail("lock for writing"))?;
     }
+    Ok(connection)
+}
+
+/// Another connection to a ledger that is open for writing.
+pub(super) fn reopen(path: &Path) -> Result<Connection, LedgerError> {
+    connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
+}
+
+fn connect(path: &Path, access: OpenFlags) -> Result<Connection, LedgerError> {
+    let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE;
+    let fail = |step| move |error: rusqlite::Error| LedgerError::of(path, step, &error);
+    let connection = Connection::open_with_flags(path, flags).map_err(fail("open"))?;
+    connection.busy_timeout(Duration::from_secs(5)).map_err(fail("set the busy timeout"))?;
     Ok(connection)
 }
 

@@ -179,3 +179,21 @@ async fn a_ledger_is_nobody_elses_to_read() {
     let mode = std::fs::metadata(&home.config.ledger).unwrap().permissions().mode();
     assert_eq!(mode & 0o077, 0, "{mode:o}");
 }
+
+#[tokio::test]
+async fn the_log_is_moved_into_the_ledger_in_the_background() {
+    let home = filled().await;
+    let size = || std::fs::metadata(&home.config.ledger).unwrap().len();
+    let control = home.open().await;
+    let before = size();
+    for number in 0..300 {
+        let spec = SandboxSpec { tags: vec!["x".repeat(200); 10], ..idle() };
+        crate::lifecycle::intent(control.engine(), &SOMEBODY_ELSE, spec, &number.to_string()).unwrap();
+    }
+    let moved = async {
+        while size() <= before {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), moved).await.unwrap();
+}

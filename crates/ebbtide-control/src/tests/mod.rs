@@ -2,6 +2,8 @@
 //! world; [`Home::open`] is a daemon's start, [`crash`] its death by SIGKILL.
 
 mod endings;
+#[cfg(feature = "fail-points")]
+mod failpoints;
 mod ledger;
 mod listing;
 mod property;

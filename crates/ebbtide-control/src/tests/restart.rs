@@ -278,3 +278,13 @@ async fn a_driver_that_cannot_say_what_it_has_stops_the_start() {
     assert!(matches!(home.try_open().await, Err(ControlError::Driver(DriverError::Unavailable(_)))));
     home.open().await;
 }
+
+#[tokio::test]
+async fn a_sandbox_whose_task_has_died_is_taken_up_by_reconcile() {
+    let home = Home::new();
+    let control = home.open().await;
+    let (record, _) = crate::lifecycle::intent(control.engine(), &ME, idle(), "").unwrap();
+    assert_eq!(control.reconcile().await.unwrap(), [(record.id.clone(), Outcome::Resumed)]);
+    reach(&control, record.id.as_str(), State::Running).await;
+    assert_eq!(control.reconcile().await.unwrap(), [(record.id, Outcome::InHand)]);
+}
