@@ -14,6 +14,8 @@ const JUMP: u16 = 0x05;
 const JUMP_EQUAL: u16 = 0x15;
 const JUMP_GREATER_OR_EQUAL: u16 = 0x35;
 const JUMP_ANY_BIT: u16 = 0x45;
+/// Conditional jumps skip 255 steps at most.
+const FAR: usize = 255;
 
 /// Offsets into `struct seccomp_data`; both architectures are little endian, so an argument's lower half is first.
 const NUMBER: u32 = 0;
@@ -56,59 +58,80 @@ pub(super) fn ranges(calls: impl IntoIterator<Item = (u32, Rule)>) -> Vec<Range>
 
 /// The program for ranges that are sorted and begin with 0.
 pub(super) fn assemble(ranges: &[Range]) -> Vec<sock_filter> {
-    let mut program =
-        vec![load(ARCHITECTURE), branch(JUMP_EQUAL, NATIVE, 1, 0), give(Verdict::Kill), load(NUMBER)];
-    program.extend(search(ranges));
-    program
+    let mut program = Backwards(Vec::new());
+    program.search(ranges);
+    let native = program.push(LOAD, NUMBER);
+    let foreign = program.push(RETURN, encode(Verdict::Kill));
+    program.branch(JUMP_EQUAL, NATIVE, native, foreign);
+    program.push(LOAD, ARCHITECTURE);
+    program.0.reverse();
+    program.0
 }
 
-fn search(ranges: &[Range]) -> Vec<sock_filter> {
-    if let [range] = ranges {
-        return decide(&range.rule);
-    }
-    let (lower, upper) = ranges.split_at(ranges.len() / 2);
-    let (below, above) = (search(lower), search(upper));
-    let mut code = match u8::try_from(below.len()) {
-        Ok(skip) => vec![branch(JUMP_GREATER_OR_EQUAL, upper[0].first, skip, 0)],
-        Err(_) => vec![
-            branch(JUMP_GREATER_OR_EQUAL, upper[0].first, 0, 1),
-            instruction(JUMP, 0, 0, below.len() as u32),
-        ],
-    };
-    code.extend(below);
-    code.extend(above);
-    code
-}
+/// A program that is written from its end to its start. Jumps go forward only, so what they lead to is there already, and a
+/// verdict is written once for all who reach it. Each function returns the place of what it wrote.
+struct Backwards(Vec<sock_filter>);
 
-fn decide(rule: &Rule) -> Vec<sock_filter> {
-    let mut code = Vec::new();
-    let mut loaded = None;
-    for Line { argument, test, verdict } in rule.lines {
-        if loaded != Some(argument) {
-            code.push(load(ARGUMENTS + 8 * argument));
-            loaded = Some(argument);
+impl Backwards {
+    fn search(&mut self, ranges: &[Range]) -> usize {
+        if let [range] = ranges {
+            return self.decide(&range.rule);
         }
-        code.push(match test {
-            Test::Is(value) => branch(JUMP_EQUAL, *value, 0, 1),
-            Test::IsNot(value) => branch(JUMP_EQUAL, *value, 1, 0),
-            Test::HasAny(bits) => branch(JUMP_ANY_BIT, *bits, 0, 1),
-        });
-        code.push(give(*verdict));
+        let (lower, upper) = ranges.split_at(ranges.len() / 2);
+        let (above, below) = (self.search(upper), self.search(lower));
+        self.branch(JUMP_GREATER_OR_EQUAL, upper[0].first, above, below)
     }
-    code.push(give(rule.otherwise));
-    code
-}
 
-fn load(offset: u32) -> sock_filter {
-    instruction(LOAD, 0, 0, offset)
-}
+    fn decide(&mut self, rule: &Rule) -> usize {
+        let mut entry = self.give(rule.otherwise);
+        for (index, Line { argument, test, verdict }) in rule.lines.iter().enumerate().rev() {
+            let verdict = self.give(*verdict);
+            entry = match test {
+                Test::Is(value) => self.branch(JUMP_EQUAL, *value, verdict, entry),
+                Test::IsNot(value) => self.branch(JUMP_EQUAL, *value, entry, verdict),
+                Test::HasAny(bits) => self.branch(JUMP_ANY_BIT, *bits, verdict, entry),
+            };
+            let loaded = index > 0 && rule.lines[index - 1].argument == *argument;
+            if !loaded {
+                entry = self.push(LOAD, ARGUMENTS + 8 * argument);
+            }
+        }
+        entry
+    }
 
-fn branch(code: u16, value: u32, then: u8, otherwise: u8) -> sock_filter {
-    instruction(code, then, otherwise, value)
-}
+    fn give(&mut self, verdict: Verdict) -> usize {
+        let value = encode(verdict);
+        let written = self.0.iter().rposition(|step| step.code == RETURN && step.k == value);
+        match written {
+            Some(place) if self.distance(place) < FAR => place,
+            _ => self.push(RETURN, value),
+        }
+    }
 
-fn give(verdict: Verdict) -> sock_filter {
-    instruction(RETURN, 0, 0, encode(verdict))
+    fn branch(&mut self, code: u16, value: u32, then: usize, otherwise: usize) -> usize {
+        let (then, otherwise) = (self.near(then), self.near(otherwise));
+        let (jt, jf) = (self.distance(then) as u8, self.distance(otherwise) as u8);
+        self.0.push(sock_filter { code, jt, jf, k: value });
+        self.0.len() - 1
+    }
+
+    /// A place that one byte can reach, and can still when one more step is written first.
+    fn near(&mut self, place: usize) -> usize {
+        match self.distance(place) {
+            distance if distance >= FAR => self.push(JUMP, distance as u32),
+            _ => place,
+        }
+    }
+
+    /// How many steps a jump from the step that is written next skips to get to `place`.
+    fn distance(&self, place: usize) -> usize {
+        self.0.len() - 1 - place
+    }
+
+    fn push(&mut self, code: u16, k: u32) -> usize {
+        self.0.push(sock_filter { code, jt: 0, jf: 0, k });
+        self.0.len() - 1
+    }
 }
 
 pub(super) fn encode(verdict: Verdict) -> u32 {
@@ -117,8 +140,4 @@ pub(super) fn encode(verdict: Verdict) -> u32 {
         Verdict::Refuse(error) => libc::SECCOMP_RET_ERRNO | error as u32,
         Verdict::Kill => libc::SECCOMP_RET_KILL_PROCESS,
     }
-}
-
-fn instruction(code: u16, jt: u8, jf: u8, k: u32) -> sock_filter {
-    sock_filter { code, jt, jf, k }
 }
