@@ -55,6 +55,7 @@ fn beside() -> PathBuf {
 pub struct Ebb {
     command: Command,
     stdin: Option<Vec<u8>>,
+    source: Option<Stdio>,
     limit: Duration,
 }
 
@@ -66,7 +67,7 @@ impl Ebb {
         for name in ["EBBTIDE_FAIL_POINT", "EBBTIDE_BIN", "RUST_LOG"] {
             command.env_remove(name);
         }
-        Self { command, stdin: None, limit: LIMIT }
+        Self { command, stdin: None, source: None, limit: LIMIT }
     }
 
     /// Sets a variable.
@@ -83,6 +84,13 @@ impl Ebb {
         self
     }
 
+    /// Gives it what somebody else holds as standard input.
+    #[must_use]
+    pub fn stdin_from(mut self, source: impl Into<Stdio>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
     /// Bounds its time.
     #[must_use]
     pub fn limit(mut self, limit: Duration) -> Self {
@@ -96,7 +104,8 @@ impl Ebb {
     /// When it cannot be started.
     pub fn spawn(mut self) -> Running {
         let text = text(&self.command);
-        let stdin = if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() };
+        let plain = if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() };
+        let stdin = self.source.take().unwrap_or(plain);
         self.command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = self.command.spawn().unwrap_or_else(|error| panic!("{text}: {error}"));
         descendants::started(child.id());
@@ -265,13 +274,22 @@ impl Output {
         self.exited(0).text()
     }
 
+    /// Standard output as JSON, if it exited with `code`.
+    ///
+    /// # Panics
+    /// When it did not, or wrote something else.
+    #[track_caller]
+    pub fn exited_with_json(self, code: i32) -> serde_json::Value {
+        let text = self.exited(code).text();
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("not JSON ({error}): {text:.2000}"))
+    }
+
     /// Standard output as JSON, if it succeeded.
     ///
     /// # Panics
     /// When it did not, or wrote something else.
     #[track_caller]
     pub fn json(self) -> serde_json::Value {
-        let text = self.ok();
-        serde_json::from_str(&text).unwrap_or_else(|error| panic!("not JSON ({error}): {text:.2000}"))
+        self.exited_with_json(0)
     }
 }

@@ -1,10 +1,12 @@
 //! A home of its own for a test.
 
 use std::fs;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::command::{self, Ebb};
@@ -17,6 +19,7 @@ const SHUTDOWN_LIMIT: Duration = Duration::from_secs(120);
 #[derive(Debug)]
 pub struct TestHome {
     directory: tempfile::TempDir,
+    below: String,
     binary: PathBuf,
     environment: Vec<(String, String)>,
     marks: Arc<Mutex<Vec<Mark>>>,
@@ -30,7 +33,14 @@ impl TestHome {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(Mark { id: String::new(), state_dir: directory.path().to_owned() });
-        Self { directory, binary: command::binary(), environment: Vec::new(), marks, id: Mutex::new(None) }
+        Self {
+            directory,
+            below: "home".to_owned(),
+            binary: command::binary(),
+            environment: Vec::new(),
+            marks,
+            id: Mutex::new(None),
+        }
     }
 
     /// The same home with another `ebb`.
@@ -47,6 +57,13 @@ impl TestHome {
         self
     }
 
+    /// The same home with its state at another place below its directory.
+    #[must_use]
+    pub fn below(mut self, path: &str) -> Self {
+        self.below = path.to_owned();
+        self
+    }
+
     /// A directory of the test's own, in which the home is.
     pub fn directory(&self) -> &Path {
         self.directory.path()
@@ -54,7 +71,7 @@ impl TestHome {
 
     /// The state directory.
     pub fn state_dir(&self) -> PathBuf {
-        self.directory.path().join("home")
+        self.directory.path().join(&self.below)
     }
 
     /// The `ebb` that is run.
@@ -80,6 +97,21 @@ impl TestHome {
     /// When nothing has opened the home yet.
     pub fn run_dir(&self) -> PathBuf {
         Path::new("/run/ebbtide").join(self.id().expect("the home has an id"))
+    }
+
+    /// The run directory; `None` until something has opened the home.
+    pub fn run_dir_if_any(&self) -> Option<PathBuf> {
+        Some(Path::new("/run/ebbtide").join(self.id()?))
+    }
+
+    /// Writes the daemon's configuration; it holds for the next daemon.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn configure(&self, text: &str) {
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(self.state_dir());
+        made.expect("make the state directory");
+        fs::write(self.state_dir().join("ebbtide.toml"), text).expect("write the configuration");
     }
 
     /// `ebb` with these arguments, in this home.
@@ -123,6 +155,39 @@ impl TestHome {
     pub fn daemon(&self) -> Option<u32> {
         let pid: u32 = fs::read_to_string(self.state_dir().join("daemon.lock")).ok()?.trim().parse().ok()?;
         is_alive(pid).then_some(pid)
+    }
+
+    /// Kills the daemon, as `kill -9` would, and waits until it is gone.
+    ///
+    /// # Panics
+    /// When none runs.
+    pub fn kill_daemon(&self) {
+        let pid = self.daemon().expect("a daemon runs");
+        command::kill(pid, Signal::KILL);
+        assert!(crate::holds_within(Duration::from_secs(10), || !is_alive(pid)), "the daemon lives on");
+    }
+
+    /// Kills every launcher and waits until they are gone.
+    ///
+    /// # Panics
+    /// When none runs.
+    pub fn kill_launcher(&self) {
+        let pids = self.processes("ebb-launcher");
+        assert!(!pids.is_empty(), "no launcher runs");
+        for pid in &pids {
+            command::kill(*pid, Signal::KILL);
+        }
+        let gone = crate::holds_within(Duration::from_secs(10), || !pids.iter().any(|pid| is_alive(*pid)));
+        assert!(gone, "the launcher lives on");
+    }
+
+    /// How many sandboxes are not terminal.
+    ///
+    /// # Panics
+    /// When the listing fails.
+    pub fn live(&self) -> usize {
+        let list = self.ebb(["list", "--json"]).run().json();
+        list["sandboxes"].as_array().expect("a list").len()
     }
 
     /// The processes of this home with this name (`ebb-launcher`, `ebb-init`).

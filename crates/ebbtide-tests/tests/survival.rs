@@ -1,0 +1,203 @@
+//! Who dies, who notices, what happens: daemon, launcher, init and owner, killed alone and together.
+
+use std::time::Duration;
+
+use ebbtide_tests::{Machine, TestHome, command::kill, eventually, home::is_alive};
+use rustix::process::Signal;
+use serde_json::Value;
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+fn ended(home: &TestHome, id: &str) -> Value {
+    eventually("the sandbox ends", LIMIT, || {
+        let sandbox = home.get(id);
+        sandbox["ended_at"].is_string().then_some(sandbox)
+    })
+}
+
+fn works(home: &TestHome, id: &str) {
+    assert_eq!(home.exec(id, "echo alive").run().ok(), "alive", "{id}");
+}
+
+#[test]
+fn sandboxes_outlive_the_daemon_and_the_next_one_takes_them_over() {
+    let machine = Machine::take();
+    let home = machine.home();
+    let mut idle: Vec<String> = (0..7).map(|_| home.create(&[])).collect();
+    let later = home.create(&["--", "sh", "-c", "while [ ! -e /tmp/go ]; do sleep 0.1; done; exit 9"]);
+    let meanwhile = home.create(&["--", "sh", "-c", "sleep 3; exit 5"]);
+    let short = home.create(&["--lifetime", "15"]);
+    let init = home.init_of(&meanwhile);
+
+    home.kill_daemon();
+    eventually("the main command ends while no daemon runs", LIMIT, || (!is_alive(init)).then_some(()));
+    assert!(home.daemon().is_none(), "somebody started a daemon");
+
+    assert_eq!(home.live(), 9, "not all were taken over");
+    let sandbox = ended(&home, &meanwhile);
+    assert_eq!((&sandbox["state"], &sandbox["exit_code"]), (&"completed".into(), &5.into()), "{sandbox}");
+    assert_eq!(sandbox["reason"], "main_exited");
+    for id in idle.iter().chain([&later]) {
+        works(&home, id);
+    }
+    let _ = home.exec(&later, "touch /tmp/go").run().exited(0);
+    let sandbox = ended(&home, &later);
+    assert_eq!((&sandbox["state"], &sandbox["exit_code"]), (&"completed".into(), &9.into()), "{sandbox}");
+    let sandbox = ended(&home, &short);
+    assert_eq!(sandbox["reason"], "lifetime_expired", "{sandbox}");
+    idle.push(home.create(&[]));
+    for id in &idle {
+        let _ = home.ebb(["stop", "--grace", "0", id]).run().exited(0);
+        assert_eq!(home.get(id)["reason"], "stopped");
+    }
+    let _ = home.ebb(["doctor"]).run().exited(0);
+}
+
+#[test]
+fn a_deadline_fires_while_no_daemon_runs() {
+    let machine = Machine::take();
+    let home = machine.home();
+    let id = home.create(&["--lifetime", "3"]);
+    let init = home.init_of(&id);
+    home.kill_daemon();
+    eventually("the deadline ends the init", LIMIT, || (!is_alive(init)).then_some(()));
+    assert!(home.daemon().is_none());
+    assert_eq!(ended(&home, &id)["reason"], "lifetime_expired");
+}
+
+#[test]
+fn the_launchers_death_ends_nothing_and_a_new_one_carries_on() {
+    let machine = Machine::take();
+    let home = machine.home();
+    let idle = home.create(&[]);
+    let main = home.create(&["--", "sh", "-c", "while [ ! -e /tmp/go ]; do sleep 0.1; done; exit 6"]);
+    home.kill_launcher();
+    works(&home, &idle);
+    let fresh = home.create(&[]);
+    for id in [&idle, &main, &fresh] {
+        works(&home, id);
+    }
+    let _ = home.exec(&main, "touch /tmp/go").run().exited(0);
+    let sandbox = ended(&home, &main);
+    assert_eq!((&sandbox["reason"], &sandbox["exit_code"]), (&"main_exited".into(), &6.into()), "{sandbox}");
+    for id in [&idle, &fresh] {
+        let _ = home.ebb(["stop", "--grace", "0", id]).run().exited(0);
+    }
+    let _ = home.ebb(["doctor"]).run().exited(0);
+}
+
+#[test]
+fn an_inits_death_ends_its_sandbox_and_no_other() {
+    let machine = Machine::take();
+    let home = machine.home();
+    let (victim, other) = (home.create(&["--", "sleep", "600"]), home.create(&[]));
+    kill(home.init_of(&victim), Signal::KILL);
+    let sandbox = ended(&home, &victim);
+    assert_eq!(
+        (&sandbox["state"], &sandbox["reason"]),
+        (&"failed".into(), &"init_killed".into()),
+        "{sandbox}"
+    );
+    assert!(sandbox["exit_code"].is_null());
+    works(&home, &other);
+    let _ = home.ebb(["doctor"]).run().exited(0);
+}
+
+#[test]
+fn daemon_and_launcher_die_together_and_the_sandboxes_live_on() {
+    let machine = Machine::take();
+    let home = machine.home();
+    let ids: Vec<String> = (0..3).map(|_| home.create(&[])).collect();
+    let main = home.create(&["--", "sh", "-c", "sleep 2; exit 4"]);
+    let init = home.init_of(&main);
+    home.kill_daemon();
+    home.kill_launcher();
+    eventually("the main command ends while neither runs", LIMIT, || (!is_alive(init)).then_some(()));
+    for id in &ids {
+        works(&home, id);
+    }
+    let sandbox = ended(&home, &main);
+    assert_eq!((&sandbox["state"], &sandbox["exit_code"]), (&"completed".into(), &4.into()), "{sandbox}");
+    works(&home, &home.create(&[]));
+    let _ = home.ebb(["purge", "--all", "--yes"]).run().exited(0);
+    let _ = home.ebb(["doctor"]).run().exited(0);
+}
+
+#[test]
+fn everything_dies_together_and_every_sandbox_ends_with_a_reason() {
+    let machine = Machine::take();
+    let home = machine.home();
+    let ids: Vec<String> = (0..3).map(|_| home.create(&["--", "sleep", "600"])).collect();
+    let inits: Vec<u32> = ids.iter().map(|id| home.init_of(id)).collect();
+    home.kill_daemon();
+    home.kill_launcher();
+    inits.iter().for_each(|init| kill(*init, Signal::KILL));
+    for id in &ids {
+        let sandbox = ended(&home, id);
+        assert_eq!(sandbox["state"], "failed", "{sandbox}");
+        assert_eq!(sandbox["reason"], "init_killed", "{sandbox}");
+    }
+    let _ = home.ebb(["doctor"]).run().exited(0);
+}
+
+#[test]
+fn a_terminated_daemon_leaves_its_sandboxes() {
+    let machine = Machine::take();
+    let home = machine.home();
+    let serve = home.ebb(["serve"]).spawn();
+    eventually("the daemon listens", LIMIT, || home.daemon());
+    let id = home.create(&[]);
+    serve.signal(Signal::TERM);
+    let _ = serve.wait().exited(0);
+    assert!(is_alive(home.init_of(&id)));
+    works(&home, &id);
+}
+
+#[test]
+fn a_killed_run_is_gone_after_the_grace() {
+    let machine = Machine::take();
+    let home = machine.home();
+    home.configure("[limits]\nowner_grace_seconds = 2\n");
+    let running = home.sh("echo up; sleep 600").spawn();
+    let id = eventually("the command runs", LIMIT, || {
+        let list = home.ebb(["list", "--state", "running", "--json"]).run().json();
+        Some(list["sandboxes"][0]["id"].as_str()?.to_owned())
+    });
+    let init = home.init_of(&id);
+    running.signal(Signal::KILL);
+    let _ = running.wait().exited(137);
+    assert_eq!(ended(&home, &id)["reason"], "owner_gone");
+    assert!(!is_alive(init));
+}
+
+#[test]
+fn a_killed_run_is_gone_after_the_grace_though_the_daemon_died_with_it() {
+    let machine = Machine::take();
+    let home = machine.home();
+    home.configure("[limits]\nowner_grace_seconds = 2\n");
+    let running = home.sh("sleep 600").spawn();
+    let id = eventually("the command runs", LIMIT, || {
+        let list = home.ebb(["list", "--state", "running", "--json"]).run().json();
+        Some(list["sandboxes"][0]["id"].as_str()?.to_owned())
+    });
+    let init = home.init_of(&id);
+    home.kill_daemon();
+    home.kill_launcher();
+    running.signal(Signal::KILL);
+    let _ = running.wait().exited(137);
+    eventually("the init ends by itself", LIMIT, || (!is_alive(init)).then_some(()));
+    assert_eq!(ended(&home, &id)["reason"], "owner_gone");
+}
+
+#[test]
+fn a_sandbox_ends_with_the_process_that_it_is_tied_to() {
+    let machine = Machine::take();
+    let home = machine.home();
+    home.configure("[limits]\nowner_grace_seconds = 1\n");
+    let mut owner = std::process::Command::new("sleep").arg("600").spawn().expect("start sleep");
+    let id = home.create(&["--owner", &owner.id().to_string()]);
+    works(&home, &id);
+    owner.kill().expect("end sleep");
+    owner.wait().expect("wait for sleep");
+    assert_eq!(ended(&home, &id)["reason"], "owner_gone");
+}
