@@ -1,4 +1,5 @@
 //! What is wrong is refused with words that say what to do; nothing is half made and nothing lost.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt as _, chown};
@@ -63,6 +64,8 @@ fn any_malformed_or_unknown_id_is_not_found() {
     let _ = home.ebb(["stop", "--missing-ok", UNKNOWN]).run().exited(0);
 }
 
+type Change = fn(&mut wire::SandboxSpec);
+
 #[test]
 fn what_the_wire_allows_and_the_model_does_not_is_refused_with_a_reason() {
     let machine = Machine::take();
@@ -73,14 +76,14 @@ fn what_the_wire_allows_and_the_model_does_not_is_refused_with_a_reason() {
         let location = HomeLocation::new(home.state_dir(), "/run/ebbtide");
         let options = ConnectOptions { autostart: false, ..ConnectOptions::default() };
         let client = ebbtide::connect(&location.open().unwrap(), &options).await.unwrap();
-        let spec = |change: fn(&mut wire::SandboxSpec)| {
+        let spec = |change: Change| {
             let container =
                 wire::Container { name: "main".into(), image: "host".into(), ..Default::default() };
             let mut spec = wire::SandboxSpec { containers: vec![container], ..Default::default() };
             change(&mut spec);
             spec
         };
-        let cases: [(&str, fn(&mut wire::SandboxSpec)); 7] = [
+        let cases: [(&str, Change); 7] = [
             ("command with NUL", |spec| spec.containers[0].command = "a\0b".into()),
             ("lifetime below zero", |spec| spec.max_lifetime_seconds = -1),
             ("two containers", |spec| spec.containers.push(Default::default())),

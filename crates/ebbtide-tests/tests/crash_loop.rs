@@ -134,9 +134,9 @@ fn a_daemon_that_dies_at_random_loses_no_sandbox_and_leaves_nothing() {
     let answered = answered.into_inner().unwrap_or_default();
     assert!(!answered.is_empty(), "no create was ever answered");
     eventually("what was begun is finished", LIMIT, || {
-        let settled = sandboxes(&home).values().all(|sandbox| {
-            sandbox["ended_at"].is_string() || sandbox["state"] == "running"
-        });
+        let settled = sandboxes(&home)
+            .values()
+            .all(|sandbox| sandbox["ended_at"].is_string() || sandbox["state"] == "running");
         settled.then_some(())
     });
     let known = sandboxes(&home);

@@ -1,4 +1,5 @@
 //! `ebb doctor` finds each kind of leak that it lists, by a planted one, and nothing where nothing is wrong.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::fs::{self, File};
 use std::os::unix::net::UnixListener;
@@ -45,7 +46,8 @@ fn finds(home: &TestHome, kind: &str, name: &str, plant: impl FnOnce() -> Leak) 
     let leak = plant();
     let report = doctor(home, 1);
     let leaks = report["leaks"].as_array().unwrap();
-    let found = leaks.iter().find(|leak| leak["kind"] == kind && leak["name"].as_str().unwrap().contains(name));
+    let found =
+        leaks.iter().find(|leak| leak["kind"] == kind && leak["name"].as_str().unwrap().contains(name));
     let found = found.unwrap_or_else(|| panic!("no {kind} {name} in {leaks:#?}"));
     assert!(!found["remedy"].as_str().unwrap().is_empty());
     let text = home.ebb(["doctor"]).run().exited(1).text();
@@ -84,9 +86,14 @@ fn doctor_needs_no_daemon_and_starts_none() {
     let id = home.create(&[]);
     let report = doctor(&home, 0);
     assert_eq!(report["live"]["daemon"], home.daemon().unwrap());
-    for kind in ["process", "cgroup", "directory", "network_namespace", "socket", "id_claim", "loop_device", "quota"] {
+    for kind in
+        ["process", "cgroup", "directory", "network_namespace", "socket", "id_claim", "loop_device", "quota"]
+    {
         let expected = report["expected"].as_array().unwrap();
-        assert!(expected.iter().any(|found| found["kind"] == kind), "no {kind} of a live sandbox in {expected:#?}");
+        assert!(
+            expected.iter().any(|found| found["kind"] == kind),
+            "no {kind} of a live sandbox in {expected:#?}"
+        );
     }
     assert!(serde_json::to_string(&report["expected"]).unwrap().contains(&id));
     home.kill_daemon();
@@ -95,7 +102,10 @@ fn doctor_needs_no_daemon_and_starts_none() {
     let _ = home.ebb(["list"]).run().exited(0);
     home.shutdown();
     let report = doctor(&home, 0);
-    assert_eq!(report["expected"].as_array().unwrap().iter().filter(|found| found["kind"] != "log").count(), 0);
+    assert_eq!(
+        report["expected"].as_array().unwrap().iter().filter(|found| found["kind"] != "log").count(),
+        0
+    );
 }
 
 #[test]
