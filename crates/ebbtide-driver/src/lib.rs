@@ -44,6 +44,7 @@ pub trait Driver: Send + Sync + 'static {
     /// Asks the sandbox to end: SIGTERM to its commands, SIGKILL after the grace period.
     ///
     /// Returns at once; [`Driver::ended`] tells when it is over. A sandbox that is gone is [`DriverError::NotFound`].
+    /// A later stop can shorten the grace; one after the end changes nothing.
     async fn stop(&self, id: &SandboxId, options: StopOptions) -> Result<(), DriverError>;
 
     /// Waits, without bound, until the sandbox has ended: its main command, a deadline, a stop, or a fault.

@@ -8,7 +8,7 @@ use ebbtide_model::OwnerProcess;
 use super::context::{Context, Failure, ensure, ensure_eq, words};
 use crate::{EndCause, Phase, SandboxPlan};
 
-const GRACE: Duration = Duration::from_millis(500);
+const GRACE: Duration = Duration::from_secs(1);
 /// What clocks may differ by.
 const SLACK: Duration = Duration::from_millis(100);
 
@@ -28,7 +28,7 @@ pub(super) async fn living_owner_keeps_it(context: &Context<'_>) -> Result<(), F
     let owner = Owner::start()?;
     let plan = owned(context, owner.process, Duration::ZERO);
     context.create(&plan).await?;
-    tokio::time::sleep(GRACE).await;
+    tokio::time::sleep(GRACE / 2).await;
     ensure_eq("phase", context.phase(&plan.id).await?, Some(Phase::Running))?;
     context.reconnect().await?;
     tokio::time::sleep(GRACE / 5).await;

@@ -1,6 +1,8 @@
 //! Every command that the checks run in a sandbox: plain POSIX and `seq`, and within the grammar of the fake's
 //! shell. A file under `/tmp` is how a main command, whose output nobody sees, says that it has come so far.
 
+use std::sync::LazyLock;
+
 /// Ends with 7.
 pub const EXIT_7: &str = "exit 7";
 /// Ends with 9, but not at once.
@@ -52,30 +54,9 @@ pub const COUNT: &str = "seq 1 600000";
 /// Writes as many, more than any pipe holds, and leaves a mark when the last is written.
 pub const COUNT_AND_MARK: &str = "seq 1 600000; : > /tmp/mark";
 
-/// Every script.
-pub const ALL: &[&str] = &[
-    EXIT_7,
-    EXIT_9_LATER,
-    KILL_ITSELF,
-    TERMINATE_ITSELF,
-    COUNT_STARTS,
-    SHOW_STARTS,
-    MARK,
-    IS_MARKED,
-    HANDLES_TERM,
-    IGNORES_TERM,
-    AWAIT_READY,
-    HANDLES_SIGNALS,
-    TELL_PID,
-    IS_ALIVE,
-    BOTH_STREAMS,
-    LEAVE_A_CHILD,
-    SHOW_VARIABLES,
-    COUNT,
-    COUNT_AND_MARK,
-];
-
 /// What [`COUNT`] writes.
-pub fn counted() -> Vec<u8> {
-    (1..=COUNT_TO).flat_map(|number| format!("{number}\n").into_bytes()).collect()
+pub fn counted() -> &'static [u8] {
+    static COUNTED: LazyLock<Vec<u8>> =
+        LazyLock::new(|| (1..=COUNT_TO).flat_map(|number| format!("{number}\n").into_bytes()).collect());
+    &COUNTED
 }

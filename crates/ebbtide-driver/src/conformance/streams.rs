@@ -9,9 +9,6 @@ use super::context::{Context, Failure, Ran, ensure, ensure_eq, sh, words};
 use super::scripts;
 use crate::{Exec, ExecEvent, ExecStdin};
 
-/// How long a command that should not come any further is watched.
-const WATCH: Duration = Duration::from_secs(1);
-
 pub(super) async fn both_output_streams_arrive_apart(context: &Context<'_>) -> Result<(), Failure> {
     let id = context.idle().await?;
     let ran = context.run(&id, sh(scripts::BOTH_STREAMS, &[])).await?;
@@ -50,7 +47,7 @@ pub(super) async fn large_output_is_intact(context: &Context<'_>) -> Result<(), 
     let id = context.idle().await?;
     let ran = context.run(&id, sh(scripts::COUNT, &[])).await?;
     ensure_eq("end", ran.status, ExitStatus::Code(0))?;
-    same_bytes(&ran.stdout, &scripts::counted())
+    same_bytes(&ran.stdout, scripts::counted())
 }
 
 pub(super) async fn large_input_is_intact(context: &Context<'_>) -> Result<(), Failure> {
@@ -68,18 +65,22 @@ pub(super) async fn large_input_is_intact(context: &Context<'_>) -> Result<(), F
     let (written, ran) = tokio::join!(writing, context.finish(&mut exec));
     let ran = written.and(ran)?;
     ensure_eq("end", ran.status, ExitStatus::Code(0))?;
-    same_bytes(&ran.stdout, &bytes)
+    same_bytes(&ran.stdout, bytes)
 }
 
 pub(super) async fn unread_output_stops_the_command(context: &Context<'_>) -> Result<(), Failure> {
     let id = context.idle().await?;
     let mut exec = context.exec(&id, sh(scripts::COUNT_AND_MARK, &[]), false).await?;
-    tokio::time::sleep(WATCH).await;
+    // Half a second, and two others that write as much and are read: on a slow machine too, this one had time.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    for _ in 0..2 {
+        context.run(&id, sh(scripts::COUNT, &[])).await?;
+    }
     ensure(!context.holds(&id, scripts::IS_MARKED, "").await?, || {
         "4 MB were taken from the command though nobody read them".to_owned()
     })?;
     let ran = context.finish(&mut exec).await?;
-    same_bytes(&ran.stdout, &scripts::counted())?;
+    same_bytes(&ran.stdout, scripts::counted())?;
     ensure(context.holds(&id, scripts::IS_MARKED, "").await?, || {
         "the command did not go on once it was read".to_owned()
     })
@@ -101,7 +102,7 @@ pub(super) async fn no_event_is_lost_by_dropping_a_wait(context: &Context<'_>) -
         }
     };
     context.soon("reading to the end", reading).await?;
-    same_bytes(&stdout, &scripts::counted())
+    same_bytes(&stdout, scripts::counted())
 }
 
 fn stdin(exec: &mut Exec) -> Result<ExecStdin, Failure> {
@@ -119,8 +120,8 @@ async fn write(context: &Context<'_>, stdin: &mut ExecStdin, bytes: &[u8]) -> Re
 
 /// Compares without printing megabytes.
 fn same_bytes(found: &[u8], expected: &[u8]) -> Result<(), Failure> {
-    let differ = found.iter().zip(expected).position(|(found, expected)| found != expected);
     ensure(found == expected, || {
+        let differ = found.iter().zip(expected).position(|(found, expected)| found != expected);
         let place = differ.unwrap_or(found.len().min(expected.len()));
         format!("{} bytes instead of {}, the first difference at {place}", found.len(), expected.len())
     })

@@ -69,7 +69,7 @@ impl Faulty {
             Fault::DeadlineIgnored | Fault::DeadlineHeldByDaemon | Fault::DeadlineNeedsAWaiter => {
                 plan.lifetime = NEVER;
             }
-            Fault::DeadlineEarly => plan.lifetime /= 2,
+            Fault::DeadlineEarly => plan.lifetime /= 20,
             Fault::OwnerIgnored => plan.owner = None,
             Fault::OwnerGraceIgnored => plan.owner_grace = Duration::ZERO,
             Fault::OwnerTakenForDead => {
@@ -164,7 +164,7 @@ impl Driver for Faulty {
         let grace = match self.fault {
             Fault::GraceIgnored => Duration::ZERO,
             Fault::NoEscalation => NEVER,
-            Fault::EscalatesEarly => options.grace / 2,
+            Fault::EscalatesEarly => options.grace / 20,
             Fault::ZeroGraceAsks if options.grace.is_zero() => NEVER,
             Fault::NobodyIsAsked if !options.grace.is_zero() => return Ok(()),
             Fault::SecondStopIgnored if again => return Ok(()),

@@ -118,7 +118,7 @@ impl ExecEvents for FaultyEvents {
                 (Fault::StderrOnStdout, ExecEvent::Stderr(bytes)) => return Ok(ExecEvent::Stdout(bytes)),
                 (Fault::OutputTruncated, ExecEvent::Stdout(_)) if self.chunks == 100 => {}
                 (Fault::EventLostOnDrop, event) if self.chunks.is_multiple_of(100) => {
-                    tokio::time::sleep(Duration::from_millis(5)).await;
+                    tokio::time::sleep(Duration::from_millis(500)).await;
                     return Ok(event);
                 }
                 (Fault::ExecExitCodeLost, ExecEvent::Exit(_)) => {
