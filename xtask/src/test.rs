@@ -25,7 +25,13 @@ pub(crate) struct Options {
 }
 
 /// What the tests call beside a Rust toolchain and a C compiler.
-const NEEDS: [Need; 1] = [Need { file: "/usr/bin/python3", package: "python3-minimal" }];
+const NEEDS: [Need; 4] = [
+    // Not the minimal one: what a sandbox is tried with needs ctypes.
+    Need { file: "/usr/bin/pydoc3", package: "python3" },
+    Need { file: "/usr/bin/nsenter", package: "util-linux" },
+    Need { file: "/usr/sbin/losetup", package: "mount" },
+    Need { file: "/usr/sbin/mkfs.ext4", package: "e2fsprogs" },
+];
 
 /// Runs the checks.
 pub(crate) fn run(options: &Options) -> Result<(), Error> {
