@@ -1,0 +1,92 @@
+//! Hosts with cgroup v1 and v2 side by side: v2 for identity and kill, v1 for the limits.
+
+use std::path::PathBuf;
+
+use ebbtide_model::EffectiveResources;
+
+use super::{Backend, SlotCgroups, Tree};
+use crate::sys_error::SysError;
+
+pub(super) struct Hybrid {
+    v2: Tree,
+    memory: Tree,
+    pids: Tree,
+    cpu: Tree,
+}
+
+const CPU_PERIOD_US: u64 = 100_000;
+
+impl Hybrid {
+    pub(super) fn new(v2: Tree, memory: Tree, pids: Tree, cpu: Tree) -> Self {
+        Self { v2, memory, pids, cpu }
+    }
+
+    fn v1(&self) -> [&Tree; 3] {
+        [&self.memory, &self.pids, &self.cpu]
+    }
+}
+
+impl Backend for Hybrid {
+    fn make(&self, slot: &str, uid: u32) -> Result<SlotCgroups, SysError> {
+        for leaf in ["", "init", "payload"] {
+            self.v2.make(slot, leaf)?;
+        }
+        self.v2.give(slot, "", "cgroup.procs", uid)?;
+        self.v2.give(slot, "payload", "cgroup.procs", uid)?;
+        let mut self_attach = Vec::new();
+        for tree in self.v1() {
+            tree.make(slot, "")?;
+            self_attach.push(tree.open_file(slot, "", "tasks")?);
+        }
+        Ok(SlotCgroups { init: self.v2.open(slot, "init")?, payload: self.v2.open(slot, "payload")?, self_attach })
+    }
+
+    fn limit(&self, slot: &str, resources: &EffectiveResources) -> Result<(), SysError> {
+        let memory = resources.memory_bytes.to_string();
+        self.memory.write(slot, "", "memory.limit_in_bytes", &memory)?;
+        self.memory.write_if_there(slot, "", "memory.memsw.limit_in_bytes", &memory)?;
+        self.pids.write(slot, "", "pids.max", &resources.pids.to_string())?;
+        if let Some(milli) = resources.cpu_milli {
+            let quota = (CPU_PERIOD_US * milli / 1000).max(1000);
+            self.cpu.write(slot, "", "cpu.cfs_quota_us", &quota.to_string())?;
+        }
+        Ok(())
+    }
+
+    fn kill(&self, slot: &str) -> Result<(), SysError> {
+        self.v2.write_if_there(slot, "", "cgroup.kill", "1")
+    }
+
+    fn init_pid(&self, slot: &str) -> Option<i32> {
+        self.v2.pids(slot, "init").first().copied()
+    }
+
+    fn remove(&self, slot: &str) -> Result<u32, SysError> {
+        let mut removed = 0;
+        for tree in self.v1() {
+            removed += u32::from(tree.remove(slot, "")?);
+        }
+        for leaf in ["payload", "init", ""] {
+            removed += u32::from(self.v2.remove(slot, leaf)?);
+        }
+        Ok(removed)
+    }
+
+    fn slots(&self) -> Vec<String> {
+        let mut slots = self.v2.slots();
+        slots.extend(self.v1().iter().flat_map(|tree| tree.slots()));
+        slots.sort_unstable();
+        slots.dedup();
+        slots
+    }
+
+    fn remains(&self, slot: &str) -> Vec<PathBuf> {
+        let v1 = self.v1().into_iter().map(|tree| tree.path(slot, ""));
+        v1.chain([self.v2.path(slot, "")]).filter(|path| path.exists()).collect()
+    }
+
+    fn remove_home(&self) {
+        self.v2.remove_home();
+        self.v1().iter().for_each(|tree| tree.remove_home());
+    }
+}

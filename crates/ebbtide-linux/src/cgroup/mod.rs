@@ -1,0 +1,66 @@
+//! The cgroups of sandboxes: `ebbtide/<home>/<slot>` with the leaves `init` and `payload`.
+//!
+//! Init has a leaf of its own beside the payload's, so that limits, freezing and the kernel's out-of-memory
+//! killer reach the payload alone. Processes enter at birth (`CLONE_INTO_CGROUP`) or by writing `0` themselves;
+//! nobody ever writes the pid of another, which would wait out a grace period of the kernel.
+
+mod hybrid;
+mod tree;
+mod unified;
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use ebbtide_model::EffectiveResources;
+
+use crate::sys_error::SysError;
+use hybrid::Hybrid;
+use tree::Tree;
+use unified::Unified;
+
+/// What an init needs of its cgroups, as descriptors, since it will not see the cgroup file system.
+pub(crate) struct SlotCgroups {
+    /// The directory to clone the init into.
+    pub(crate) init: OwnedFd,
+    /// The directory to clone payload processes into.
+    pub(crate) payload: OwnedFd,
+    /// Files that a payload process writes `0` to before it runs anything.
+    pub(crate) self_attach: Vec<OwnedFd>,
+}
+
+/// The cgroups of one home. Every operation is idempotent.
+pub(crate) trait Backend {
+    /// Makes the cgroups of a slot; `uid` is the user that may start processes in its payload leaf.
+    fn make(&self, slot: &str, uid: u32) -> Result<SlotCgroups, SysError>;
+    /// Bounds the payload.
+    fn limit(&self, slot: &str, resources: &EffectiveResources) -> Result<(), SysError>;
+    /// Kills every process of the slot.
+    fn kill(&self, slot: &str) -> Result<(), SysError>;
+    /// The init's pid, if it lives.
+    fn init_pid(&self, slot: &str) -> Option<i32>;
+    /// Removes the cgroups of a slot; answers how many there were. Fails with `EBUSY` while a process is left.
+    fn remove(&self, slot: &str) -> Result<u32, SysError>;
+    /// Every slot that has a cgroup.
+    fn slots(&self) -> Vec<String>;
+    /// Every directory of a slot that still exists.
+    fn remains(&self, slot: &str) -> Vec<PathBuf>;
+    /// Removes the home's own directories, once they are empty.
+    fn remove_home(&self);
+}
+
+/// The backend that fits this host.
+///
+/// # Errors
+/// What is missing, in words.
+pub(crate) fn detect(home: &str) -> Result<Box<dyn Backend>, String> {
+    let mounts = tree::cgroup_mounts().map_err(|error| format!("the cgroup mounts cannot be read ({error})"))?;
+    let v2 = mounts.v2.ok_or("cgroup v2 is not mounted")?;
+    let v2 = Tree::new(&v2, home);
+    if Unified::fits(&v2) {
+        return Ok(Box::new(Unified::new(v2).map_err(|error| error.to_string())?));
+    }
+    let controller = |name: &str| {
+        mounts.v1.get(name).map(|root| Tree::new(root, home)).ok_or(format!("the cgroup controller {name} is missing"))
+    };
+    Ok(Box::new(Hybrid::new(v2, controller("memory")?, controller("pids")?, controller("cpu")?)))
+}

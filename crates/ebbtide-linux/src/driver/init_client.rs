@@ -1,0 +1,153 @@
+//! Talking to an init: one connection per request.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use ebbtide_driver::{DriverError, Exec, ExecRequest, SandboxPlan};
+use ebbtide_model::{OwnerProcess, SandboxId, StopOptions};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use super::exec::{ExecStream, pipe_reader, pipe_writer};
+use super::packets::Packets;
+use super::{INIT_PATIENCE, Inner};
+use crate::protocol::{self, FromInit, Owner, PacketError, SpawnError, SpawnStage, Start, ToInit};
+
+impl Inner {
+    /// Gives an init its request.
+    pub(super) async fn start(&self, plan: &SandboxPlan) -> Result<(), DriverError> {
+        let mut fds: Vec<OwnedFd> = Vec::new();
+        // The place of the log is kept, so that the owner's descriptor is always the second.
+        fds.push(self.open_log(plan)?);
+        let owner = match plan.owner {
+            None => Owner::Nobody,
+            Some(owner) => match open_owner(owner) {
+                Some(pidfd) => {
+                    fds.push(pidfd);
+                    Owner::Alive { grace: plan.owner_grace }
+                }
+                None => Owner::Dead { grace: plan.owner_grace },
+            },
+        };
+        let start = Start {
+            hostname: format!("{}-{}", self.home_id, plan.id),
+            main: plan.main.clone(),
+            lifetime: plan.lifetime,
+            owner,
+        };
+        let init = self.connect(&plan.id)?;
+        let (answer, _) = self.ask(&plan.id, &init, &ToInit::Start(start), &fds).await?;
+        match answer {
+            FromInit::Started => Ok(()),
+            FromInit::StartFailed(error) => Err(spawn_error(error, &plan.main.argv, plan.main.working_dir.as_deref())),
+            FromInit::NotRunning => Err(DriverError::NotRunning(plan.id.clone())),
+            other => Err(DriverError::Protocol(format!("{other:?}"))),
+        }
+    }
+
+    fn open_log(&self, plan: &SandboxPlan) -> Result<OwnedFd, DriverError> {
+        let path = if plan.main.argv.is_empty() {
+            "/dev/null".into()
+        } else {
+            self.log_dir.join(format!("{}.log", plan.id))
+        };
+        let open = || {
+            use std::os::unix::fs::OpenOptionsExt;
+            File::options().create(true).append(true).mode(0o600).open(&path)
+        };
+        open().map(OwnedFd::from).map_err(|error| DriverError::io(format!("open the log {}", path.display()), error))
+    }
+
+    pub(super) async fn exec(&self, id: &SandboxId, request: ExecRequest) -> Result<Exec, DriverError> {
+        let init = self.connect(id)?;
+        let message = ToInit::Exec(protocol::Exec {
+            argv: request.command.argv.clone(),
+            env: request.command.env.clone(),
+            working_dir: request.command.working_dir.clone(),
+            stdin: request.stdin,
+        });
+        let (answer, fds) = self.ask(id, &init, &message, &[]).await?;
+        match answer {
+            FromInit::ExecStarted => {}
+            FromInit::ExecFailed(error) => {
+                return Err(spawn_error(error, &request.command.argv, request.command.working_dir.as_deref()));
+            }
+            FromInit::NotRunning => return Err(DriverError::NotRunning(id.clone())),
+            other => return Err(DriverError::Protocol(format!("{other:?}"))),
+        }
+        let mut fds = fds.into_iter();
+        let mut pipe = || fds.next().ok_or_else(|| DriverError::Protocol("a pipe is missing".to_owned()));
+        let (stdout, stderr) = (pipe_reader(pipe()?)?, pipe_reader(pipe()?)?);
+        let stdin = if request.stdin { Some(pipe_writer(pipe()?)?) } else { None };
+        let stream = ExecStream::new(id.clone(), Arc::new(init), stdout, stderr);
+        let control = stream.control();
+        Ok(Exec { stdin, events: Box::new(stream), control })
+    }
+
+    pub(super) async fn stop(&self, id: &SandboxId, options: StopOptions) -> Result<(), DriverError> {
+        let init = match self.connect(id) {
+            Ok(init) => init,
+            // Its end is over already and waits to be destroyed.
+            Err(DriverError::NotRunning(_)) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        match self.ask(id, &init, &ToInit::Stop { grace: options.grace }, &[]).await {
+            Ok((FromInit::Stopping, _)) | Err(DriverError::NotRunning(_)) => Ok(()),
+            Ok((other, _)) => Err(DriverError::Protocol(format!("{other:?}"))),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn connect(&self, id: &SandboxId) -> Result<Packets, DriverError> {
+        Packets::connect(&self.dirs.socket(id.as_str())).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => DriverError::NotFound(id.clone()),
+            io::ErrorKind::ConnectionRefused => DriverError::NotRunning(id.clone()),
+            _ => DriverError::io(format!("connect to sandbox {id}"), error),
+        })
+    }
+
+    async fn ask(
+        &self,
+        id: &SandboxId,
+        init: &Packets,
+        message: &ToInit,
+        fds: &[OwnedFd],
+    ) -> Result<(FromInit, Vec<OwnedFd>), DriverError> {
+        let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+        let exchange = async {
+            init.send(message, &fds).await?;
+            init.receive::<FromInit>().await
+        };
+        match tokio::time::timeout(INIT_PATIENCE, exchange).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(PacketError::Closed)) => Err(DriverError::NotRunning(id.clone())),
+            Ok(Err(error)) => Err(DriverError::Protocol(format!("sandbox {id}: {error}"))),
+            Err(_) => Err(DriverError::Unavailable(format!("the init of sandbox {id} does not answer"))),
+        }
+    }
+}
+
+/// A descriptor of the owner, if it lives and is the process that was meant.
+fn open_owner(owner: OwnerProcess) -> Option<OwnedFd> {
+    let pidfd = pidfd_open(Pid::from_raw(i32::try_from(owner.pid).ok()?)?, PidfdFlags::empty()).ok()?;
+    // Read after the open: from here on the descriptor stands for the process whose start time this is.
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", owner.pid)).ok()?;
+    let start = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse::<u64>().ok()?;
+    (start == owner.start_time).then_some(pidfd)
+}
+
+fn spawn_error(error: SpawnError, argv: &[String], working_dir: Option<&str>) -> DriverError {
+    let program = argv.first().cloned().unwrap_or_default();
+    let cause = io::Error::from_raw_os_error(error.errno);
+    match error.stage {
+        SpawnStage::Lookup => DriverError::CommandNotFound { program },
+        SpawnStage::Exec => DriverError::CommandNotExecutable { program, cause },
+        SpawnStage::WorkingDirectory => {
+            DriverError::WorkingDirectory { path: working_dir.unwrap_or("/").to_owned(), cause }
+        }
+        SpawnStage::Prepare | SpawnStage::Cgroup | SpawnStage::Confine => {
+            DriverError::io(format!("run {program:?} in the sandbox"), cause)
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! The daemon's side: the launcher and the inits behind the driver trait.
+
+mod exec;
+mod init_client;
+mod launcher_client;
+mod packets;
+mod start_launcher;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use ebbtide_driver::{
+    DestroyOutcome, Driver, DriverError, EndCause, EndReport, Exec, ExecRequest, Existing, Leftover, Phase, Receipt,
+    SandboxPlan,
+};
+use ebbtide_model::{ExitStatus, HOST_IMAGE, SandboxId, StopOptions};
+
+use crate::launcher::Arguments;
+use crate::protocol::{Destroyed, FromLauncher, Refusal, SlotState, ToLauncher};
+use crate::root::RootBuilder;
+use crate::run_record::RunRecord;
+use crate::slot::SlotDirs;
+use launcher_client::LauncherClient;
+
+/// Where a runtime keeps its things and how it is set up.
+#[derive(Debug, Clone)]
+pub struct LinuxConfig {
+    /// The home's id: 8 characters that mark every kernel object.
+    pub home_id: String,
+    /// Where what must survive a restart of the machine is kept: the disk pool, logs, the host image.
+    pub state_dir: PathBuf,
+    /// Where sockets and run records are kept; a short path.
+    pub run_dir: PathBuf,
+    /// The program to start as launcher, with the role's name as its first argument.
+    pub launcher_exe: PathBuf,
+    /// How many slots are kept ready ahead of requests.
+    pub pool_slots: usize,
+    /// The size of the disk pool's file system in bytes. The file is sparse.
+    pub disk_pool_bytes: u64,
+    /// How root file systems are built; `None` for what the kernel can do.
+    pub root_builder: Option<RootBuilder>,
+}
+
+impl LinuxConfig {
+    /// The defaults for a home: two slots ahead, a disk pool of 256 GiB (sparse), the builder by probe, and this
+    /// program as launcher.
+    pub fn new(home_id: impl Into<String>, state_dir: impl Into<PathBuf>, run_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            home_id: home_id.into(),
+            state_dir: state_dir.into(),
+            run_dir: run_dir.into(),
+            launcher_exe: PathBuf::from("/proc/self/exe"),
+            pool_slots: 2,
+            disk_pool_bytes: 256 << 30,
+            root_builder: None,
+        }
+    }
+
+    fn arguments(&self) -> Arguments {
+        Arguments {
+            home_id: self.home_id.clone(),
+            state_dir: self.state_dir.clone(),
+            run_dir: self.run_dir.clone(),
+            // Ranges of user ids are shared by every home of the machine, so their claims are kept beside the
+            // run directories, not in one.
+            ids_dir: self.run_dir.parent().unwrap_or(&self.run_dir).join("ids"),
+            pool_slots: self.pool_slots,
+            disk_pool_bytes: self.disk_pool_bytes,
+            root_builder: self.root_builder,
+        }
+    }
+}
+
+/// Runs sandboxes on this machine's own kernel. Cheap to clone.
+#[derive(Clone)]
+pub struct LinuxDriver {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    home_id: String,
+    log_dir: PathBuf,
+    dirs: SlotDirs,
+    launcher: LauncherClient,
+}
+
+/// How long an init may take to answer; it waits for nothing but its own clone's exec.
+const INIT_PATIENCE: Duration = Duration::from_secs(30);
+
+impl LinuxDriver {
+    /// Connects to the home's launcher, and starts one where there is none.
+    ///
+    /// # Errors
+    /// When this host cannot run sandboxes, with what it lacks.
+    pub async fn connect(config: LinuxConfig) -> Result<Self, DriverError> {
+        if !rustix::process::geteuid().is_root() {
+            return Err(DriverError::Unsupported {
+                missing: "the rights of root".to_owned(),
+                help: "run it as root; rootless mode is not built yet".to_owned(),
+            });
+        }
+        let log_dir = config.state_dir.join("logs");
+        for dir in [&config.run_dir, &log_dir] {
+            std::fs::create_dir_all(dir)
+                .map_err(|error| DriverError::io(format!("make the directory {}", dir.display()), error))?;
+        }
+        let dirs = SlotDirs::new(&config.run_dir);
+        let home_id = config.home_id.clone();
+        let launcher = LauncherClient::connect(config).await?;
+        Ok(Self { inner: Arc::new(Inner { home_id, log_dir, dirs, launcher }) })
+    }
+}
+
+impl Inner {
+    async fn create(&self, plan: &SandboxPlan) -> Result<(), DriverError> {
+        if plan.image != HOST_IMAGE {
+            return Err(DriverError::UnknownImage {
+                image: plan.image.clone(),
+                help: format!("use {HOST_IMAGE:?}; other images are not built yet"),
+            });
+        }
+        let (id, resources) = (plan.id.clone(), plan.resources);
+        match self.launcher.call(move |seq| ToLauncher::Claim { seq, id: id.clone(), resources }).await? {
+            FromLauncher::Claimed { result: Ok(_), .. } => self.launcher.track(&plan.id),
+            FromLauncher::Claimed { result: Err(refusal), .. } => return Err(refused(refusal)),
+            other => return Err(unexpected(&other)),
+        }
+        // A resumed create finds what an earlier one has started.
+        if self.record(&plan.id) != RunRecord::Empty {
+            return Ok(());
+        }
+        let started = self.start(plan).await;
+        if started.is_err() {
+            let _ = self.destroy(&plan.id).await;
+        }
+        started
+    }
+
+    fn record(&self, id: &SandboxId) -> RunRecord {
+        RunRecord::read(&self.dirs.record(id.as_str()))
+    }
+
+    async fn destroy(&self, id: &SandboxId) -> Result<DestroyOutcome, DriverError> {
+        let wanted = id.clone();
+        match self.launcher.call(move |seq| ToLauncher::Destroy { seq, id: wanted.clone() }).await? {
+            FromLauncher::Destroyed { outcome: None, .. } => {
+                self.launcher.forget(id);
+                Ok(DestroyOutcome::AlreadyGone)
+            }
+            FromLauncher::Destroyed { outcome: Some(destroyed), .. } => {
+                self.launcher.forget(id);
+                let Destroyed { record, released, took, left } = destroyed;
+                Ok(DestroyOutcome::Destroyed { receipt: Receipt { released, took, left }, report: killed_now(record) })
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn ended(&self, id: &SandboxId) -> Result<EndReport, DriverError> {
+        if !self.launcher.wait_until_ended(id).await {
+            return Err(DriverError::NotFound(id.clone()));
+        }
+        Ok(match self.record(id) {
+            RunRecord::Ended(report) => report,
+            RunRecord::Started { .. } | RunRecord::Empty => {
+                EndReport { cause: EndCause::InitKilled, exit: None, at: SystemTime::now() }
+            }
+        })
+    }
+}
+
+/// How a sandbox has ended that was destroyed: as recorded, or killed by the destroy itself.
+fn killed_now(record: RunRecord) -> Option<EndReport> {
+    match record {
+        RunRecord::Empty => None,
+        RunRecord::Ended(report) => Some(report),
+        RunRecord::Started { has_main, .. } => {
+            let exit = if has_main { ExitStatus::Signal(9) } else { ExitStatus::Code(0) };
+            Some(EndReport { cause: EndCause::Stopped, exit: Some(exit), at: SystemTime::now() })
+        }
+    }
+}
+
+fn unexpected(message: &FromLauncher) -> DriverError {
+    DriverError::Protocol(format!("{message:?}"))
+}
+
+/// A refusal of the launcher as the driver's error.
+fn refused(refusal: Refusal) -> DriverError {
+    match refusal {
+        Refusal::NoRoom(what) => DriverError::NoRoom { what },
+        Refusal::AboveCeiling { what: crate::protocol::Ceiling::Disk, asked, available } => {
+            DriverError::AboveCeiling { what: "disk", asked, available }
+        }
+        Refusal::Unsupported { missing, help } => DriverError::Unsupported { missing, help },
+        Refusal::Failed { step, errno } if errno == libc::ENOSPC || errno == libc::EMFILE || errno == libc::EAGAIN => {
+            DriverError::NoRoom { what: format!("{step}: {}", std::io::Error::from_raw_os_error(errno)) }
+        }
+        Refusal::Failed { step, errno } => DriverError::io(step, std::io::Error::from_raw_os_error(errno)),
+    }
+}
+
+#[async_trait]
+impl Driver for LinuxDriver {
+    fn name(&self) -> &'static str {
+        "linux"
+    }
+
+    async fn create(&self, plan: &SandboxPlan) -> Result<(), DriverError> {
+        // In a task of its own, so that a caller who goes away leaves nothing half-made.
+        let (inner, plan) = (Arc::clone(&self.inner), plan.clone());
+        join(tokio::spawn(async move { inner.create(&plan).await })).await
+    }
+
+    async fn exec(&self, id: &SandboxId, request: ExecRequest) -> Result<Exec, DriverError> {
+        self.inner.exec(id, request).await
+    }
+
+    async fn stop(&self, id: &SandboxId, options: StopOptions) -> Result<(), DriverError> {
+        self.inner.stop(id, options).await
+    }
+
+    async fn ended(&self, id: &SandboxId) -> Result<EndReport, DriverError> {
+        self.inner.ended(id).await
+    }
+
+    async fn destroy(&self, id: &SandboxId) -> Result<DestroyOutcome, DriverError> {
+        let (inner, id) = (Arc::clone(&self.inner), id.clone());
+        join(tokio::spawn(async move { inner.destroy(&id).await })).await
+    }
+
+    async fn list(&self) -> Result<Vec<Existing>, DriverError> {
+        let slots = self.inner.launcher.list().await?;
+        let phase = |id: &SandboxId, state: SlotState| match (state, self.inner.record(id)) {
+            (SlotState::Dead, _) | (_, RunRecord::Ended(_)) => Phase::Ended,
+            (SlotState::Alive, RunRecord::Empty) => Phase::Made,
+            (SlotState::Alive, RunRecord::Started { .. }) => Phase::Running,
+        };
+        Ok(slots.into_iter().map(|(id, state)| Existing { phase: phase(&id, state), id }).collect())
+    }
+
+    async fn leftovers(&self) -> Result<Vec<Leftover>, DriverError> {
+        match self.inner.launcher.call(|seq| ToLauncher::Leftovers { seq }).await? {
+            FromLauncher::Leftovers { found, .. } => Ok(found),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn shutdown(&self) -> Result<(), DriverError> {
+        self.inner.launcher.shutdown().await
+    }
+}
+
+async fn join<T>(task: tokio::task::JoinHandle<Result<T, DriverError>>) -> Result<T, DriverError> {
+    task.await.unwrap_or_else(|error| Err(DriverError::Unavailable(error.to_string())))
+}

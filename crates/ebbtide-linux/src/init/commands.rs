@@ -1,0 +1,211 @@
+//! The processes that init has started and the orphans that the kernel gives it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use ebbtide_model::{Command, ExitStatus};
+use rustix::event::epoll;
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process_group, wait, waitpid};
+
+use super::main_log::{MainLog, Stream};
+use super::server::{MAIN_STDERR, MAIN_STDOUT};
+use super::spawn::{Cage, Spawn, Spawned};
+use crate::protocol::{Exec, SpawnError};
+
+/// How long a command whose stream is gone has between SIGTERM and SIGKILL.
+const ABANDONED_GRACE: Duration = Duration::from_secs(2);
+/// The search path of every command that sets none of its own.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+struct Main {
+    pid: i32,
+    exit: Option<ExitStatus>,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+    log: MainLog,
+}
+
+/// What every command starts from.
+struct Defaults {
+    env: BTreeMap<String, String>,
+    working_dir: String,
+}
+
+pub(super) struct Commands {
+    cage: Cage,
+    /// Set by the request.
+    defaults: Option<Defaults>,
+    main: Option<Main>,
+    /// Commands that run, by pid; with the time of their SIGKILL once their stream is gone.
+    running: HashMap<i32, Option<Instant>>,
+}
+
+impl Commands {
+    pub(super) fn new(cage: Cage) -> Self {
+        Self { cage, defaults: None, main: None, running: HashMap::new() }
+    }
+
+    pub(super) fn started(&self) -> bool {
+        self.defaults.is_some()
+    }
+
+    /// Takes the defaults of the request and starts the main command, if it has one. Answers the pipes to watch.
+    pub(super) fn start(
+        &mut self,
+        main: Command,
+        log: Option<File>,
+    ) -> Result<Vec<(u64, BorrowedFd<'_>)>, SpawnError> {
+        let mut env = BTreeMap::from([("PATH".to_owned(), PATH.to_owned()), ("HOME".to_owned(), "/root".to_owned())]);
+        env.extend(main.env);
+        let defaults = Defaults { env, working_dir: main.working_dir.unwrap_or_else(|| "/".to_owned()) };
+        if !main.argv.is_empty() {
+            let Spawned { pid, stdout, stderr, .. } = self.cage.spawn(&Spawn {
+                argv: &main.argv,
+                env: &defaults.env,
+                working_dir: &defaults.working_dir,
+                stdin: false,
+            })?;
+            for pipe in [&stdout, &stderr] {
+                let _ = rustix::io::ioctl_fionbio(pipe, true);
+            }
+            self.main = Some(Main { pid, exit: None, stdout, stderr, log: MainLog::new(log) });
+        }
+        self.defaults = Some(defaults);
+        let main = self.main.iter();
+        Ok(main.flat_map(|main| [(MAIN_STDOUT, main.stdout.as_fd()), (MAIN_STDERR, main.stderr.as_fd())]).collect())
+    }
+
+    /// Runs a command beside the main one.
+    pub(super) fn exec(&mut self, exec: Exec) -> Option<Result<Spawned, SpawnError>> {
+        let defaults = self.defaults.as_ref()?;
+        let mut env = defaults.env.clone();
+        env.extend(exec.env);
+        let spawned = self.cage.spawn(&Spawn {
+            argv: &exec.argv,
+            env: &env,
+            working_dir: exec.working_dir.as_deref().unwrap_or(&defaults.working_dir),
+            stdin: exec.stdin,
+        });
+        if let Ok(spawned) = &spawned {
+            self.running.insert(spawned.pid, None);
+        }
+        Some(spawned)
+    }
+
+    /// Sends a signal to a command's process group, if the command has not ended.
+    pub(super) fn signal(&self, pid: i32, signal: i32) {
+        if self.running.contains_key(&pid)
+            && let (Some(pid), Some(signal)) = (Pid::from_raw(pid), Signal::from_named_raw(signal))
+        {
+            let _ = kill_process_group(pid, signal);
+        }
+    }
+
+    /// Ends a command whose stream is gone. One that has ended leaves its background processes alone.
+    pub(super) fn abandon(&mut self, pid: i32) {
+        self.signal(pid, libc::SIGTERM);
+        if let Some(kill_at) = self.running.get_mut(&pid) {
+            *kill_at = Some(Instant::now() + ABANDONED_GRACE);
+        }
+    }
+
+    pub(super) fn kill_times(&self) -> impl Iterator<Item = Instant> {
+        self.running.values().copied().flatten()
+    }
+
+    pub(super) fn kill_due(&mut self, now: Instant) {
+        let due = self.running.iter().filter(|(_, at)| at.is_some_and(|at| at <= now)).map(|(pid, _)| *pid);
+        for pid in due.collect::<Vec<_>>() {
+            self.signal(pid, libc::SIGKILL);
+            self.running.insert(pid, None);
+        }
+    }
+
+    /// SIGTERM to every process of the sandbox.
+    pub(super) fn terminate_all(&self) {
+        kill_everybody(Signal::TERM);
+    }
+
+    /// Reaps whatever has ended; answers the commands among it.
+    pub(super) fn reap(&mut self) -> Vec<(i32, ExitStatus)> {
+        let mut ended = Vec::new();
+        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+            let pid = pid.as_raw_nonzero().get();
+            let Some(status) = exit_status(status) else { continue };
+            match &mut self.main {
+                Some(main) if main.pid == pid => main.exit = Some(status),
+                _ if self.running.remove(&pid).is_some() => ended.push((pid, status)),
+                _ => {}
+            }
+        }
+        ended
+    }
+
+    pub(super) fn main_exit(&self) -> Option<ExitStatus> {
+        self.main.as_ref().and_then(|main| main.exit)
+    }
+
+    /// Whether no process but init is left.
+    pub(super) fn none_left(&self) -> bool {
+        self.main.as_ref().is_none_or(|main| main.exit.is_some()) && wait(WaitOptions::NOHANG) == Err(Errno::CHILD)
+    }
+
+    /// Writes what the main command has put out to its log.
+    pub(super) fn keep_output(&mut self, token: u64, epoll: &OwnedFd) {
+        if let Some(main) = &mut self.main {
+            let open = main.keep_output(token);
+            if !open {
+                let _ = epoll::delete(epoll, if token == MAIN_STDOUT { &main.stdout } else { &main.stderr });
+            }
+        }
+    }
+
+    /// Kills the main command if it still runs; answers how it ended, `None` if there is none.
+    pub(super) fn finish(&mut self) -> Option<ExitStatus> {
+        let main = self.main.as_mut()?;
+        if main.exit.is_none() {
+            kill_everybody(Signal::KILL);
+            main.exit = Pid::from_raw(main.pid)
+                .and_then(|pid| waitpid(Some(pid), WaitOptions::empty()).ok().flatten())
+                .and_then(|(_, status)| exit_status(status));
+        }
+        for token in [MAIN_STDOUT, MAIN_STDERR] {
+            main.keep_output(token);
+        }
+        main.log.finish();
+        main.exit
+    }
+}
+
+impl Main {
+    /// Reads what is there, at most a pipe's content; answers whether more can come.
+    fn keep_output(&mut self, token: u64) -> bool {
+        let (pipe, stream) =
+            if token == MAIN_STDOUT { (&self.stdout, Stream::Stdout) } else { (&self.stderr, Stream::Stderr) };
+        let mut buffer = [0; 16 * 1024];
+        for _ in 0..4 {
+            match rustix::io::read(pipe, &mut buffer) {
+                Ok(0) => return false,
+                Ok(read) => self.log.append(stream, &buffer[..read]),
+                Err(Errno::AGAIN | Errno::INTR) => return true,
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+}
+
+/// Signals every process of the namespace but init.
+fn kill_everybody(signal: Signal) {
+    crate::sys::kill_all(signal.as_raw());
+}
+
+fn exit_status(status: WaitStatus) -> Option<ExitStatus> {
+    if let Some(code) = status.exit_status() {
+        return Some(ExitStatus::Code((code & 0xff) as u8));
+    }
+    status.terminating_signal().map(|signal| ExitStatus::Signal((signal & 0x7f) as u8))
+}

@@ -1,0 +1,130 @@
+//! The connections to an init: each carries one request, and an exec's lives as long as the exec's stream.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use ebbtide_model::ExitStatus;
+use rustix::event::epoll;
+use serde::Serialize;
+
+use super::server::Server;
+use super::spawn::Spawned;
+use crate::protocol::{self, FromInit, ToInit};
+
+/// The most connections at a time; far above what a daemon opens, far below the descriptor limit.
+const MOST: usize = 4096;
+
+pub(super) struct Connection {
+    pub(super) socket: OwnedFd,
+    /// The command that was started through it.
+    command: Option<i32>,
+}
+
+impl Connection {
+    pub(super) fn new(socket: OwnedFd) -> Self {
+        Self { socket, command: None }
+    }
+}
+
+/// The open connections by a number that is used again once it is free.
+#[derive(Default)]
+pub(super) struct Connections(Vec<Option<Connection>>);
+
+impl Connections {
+    pub(super) fn insert(&mut self, connection: Connection) -> usize {
+        match self.0.iter().position(Option::is_none) {
+            Some(free) => {
+                self.0[free] = Some(connection);
+                free
+            }
+            None if self.0.len() < MOST => {
+                self.0.push(Some(connection));
+                self.0.len() - 1
+            }
+            // Dropped: the other side sees a closed connection and reports it.
+            None => MOST,
+        }
+    }
+
+    pub(super) fn get(&self, index: usize) -> Option<&Connection> {
+        self.0.get(index).and_then(Option::as_ref)
+    }
+
+    pub(super) fn remove(&mut self, index: usize) -> Option<Connection> {
+        self.0.get_mut(index).and_then(Option::take)
+    }
+
+    /// Tells whoever waits for it that a command has ended.
+    pub(super) fn tell_exit(&mut self, pid: i32, status: ExitStatus) {
+        for connection in self.0.iter_mut().flatten() {
+            if connection.command == Some(pid) {
+                let _ = protocol::send(&connection.socket, &FromInit::Exited(status), &[]);
+            }
+        }
+    }
+}
+
+impl Server {
+    /// Serves what has arrived on a connection.
+    pub(super) fn request(&mut self, index: usize) {
+        let Some(connection) = self.connections.get(index) else { return };
+        match protocol::receive::<ToInit>(&connection.socket) {
+            Ok((message, fds)) => self.serve(index, message, fds),
+            Err(error) if error.is_would_block() => {}
+            Err(_) => self.close(index),
+        }
+    }
+
+    fn serve(&mut self, index: usize, message: ToInit, fds: Vec<OwnedFd>) {
+        match message {
+            ToInit::Start(_) if self.stopping() => self.answer(index, &FromInit::NotRunning),
+            ToInit::Start(start) => match self.start(start, fds) {
+                Ok(()) => self.answer(index, &FromInit::Started),
+                Err(error) => self.answer(index, &FromInit::StartFailed(error)),
+            },
+            ToInit::Exec(_) if self.stopping() => self.answer(index, &FromInit::NotRunning),
+            ToInit::Exec(exec) => match self.commands.exec(exec) {
+                None => self.answer(index, &FromInit::NotRunning),
+                Some(Err(error)) => self.answer(index, &FromInit::ExecFailed(error)),
+                Some(Ok(spawned)) => self.exec_started(index, &spawned),
+            },
+            ToInit::Signal(signal) => {
+                if let Some(pid) = self.connections.get(index).and_then(|connection| connection.command) {
+                    self.commands.signal(pid, signal);
+                }
+            }
+            ToInit::Stop { grace } => {
+                self.answer(index, &FromInit::Stopping);
+                self.stop(grace);
+            }
+        }
+    }
+
+    fn exec_started(&mut self, index: usize, spawned: &Spawned) {
+        let mut fds = vec![spawned.stdout.as_fd(), spawned.stderr.as_fd()];
+        fds.extend(spawned.stdin.iter().map(AsFd::as_fd));
+        let sent = self.connections.0[index].as_mut().is_some_and(|connection| {
+            connection.command = Some(spawned.pid);
+            protocol::send(&connection.socket, &FromInit::ExecStarted, &fds).is_ok()
+        });
+        if !sent {
+            self.close(index);
+        }
+    }
+
+    fn answer(&mut self, index: usize, message: &impl Serialize) {
+        let sent = self.connections.get(index).map(|connection| protocol::send(&connection.socket, message, &[]).is_ok());
+        if sent != Some(true) {
+            self.close(index);
+        }
+    }
+
+    fn close(&mut self, index: usize) {
+        if let Some(connection) = self.connections.remove(index) {
+            let _ = epoll::delete(&self.epoll, &connection.socket);
+            if let Some(pid) = connection.command {
+                self.commands.abandon(pid);
+                self.arm_grace();
+            }
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! The event loop of an init: one thread, no wait but the one in epoll.
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Instant, SystemTime};
+
+use ebbtide_driver::{EndCause, EndReport};
+use ebbtide_model::ExitStatus;
+use rustix::event::epoll;
+use rustix::net::{SocketFlags, accept_with};
+
+use super::commands::Commands;
+use super::deadlines::Timer;
+use super::requests::{Connection, Connections};
+use super::spawn::Cage;
+use crate::sys_error::{Step, SysError};
+use crate::protocol::{Owner, Start};
+use crate::run_record::RunRecord;
+use crate::sys::SignalFd;
+
+const LISTENER: u64 = 0;
+const SIGNALS: u64 = 1;
+const LIFETIME: u64 = 2;
+const GRACE: u64 = 3;
+const OWNER: u64 = 4;
+pub(super) const MAIN_STDOUT: u64 = 5;
+pub(super) const MAIN_STDERR: u64 = 6;
+/// The first token of a connection.
+const CONNECTION: u64 = 16;
+
+/// What the server works with besides its socket.
+pub(super) struct Resources {
+    pub(super) record: File,
+    pub(super) cage: Cage,
+}
+
+pub(super) struct Server {
+    pub(super) epoll: OwnedFd,
+    listener: OwnedFd,
+    signals: SignalFd,
+    lifetime: Timer,
+    grace: Timer,
+    record: File,
+    pub(super) commands: Commands,
+    pub(super) connections: Connections,
+    owner: Option<(OwnedFd, std::time::Duration)>,
+    owner_deadline: Option<Instant>,
+    stop_deadline: Option<Instant>,
+    /// Set once everything is to end, with the cause.
+    over: Option<EndCause>,
+}
+
+impl Server {
+    pub(super) fn new(listener: OwnedFd, resources: Resources) -> Result<Self, SysError> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).step(|| "make an epoll".to_owned())?;
+        let signals = SignalFd::new(&[libc::SIGCHLD]).step(|| "receive signals".to_owned())?;
+        let (lifetime, grace) = (Timer::lifetime()?, Timer::grace()?);
+        let server = Self {
+            epoll,
+            listener,
+            signals,
+            lifetime,
+            grace,
+            record: resources.record,
+            commands: Commands::new(resources.cage),
+            connections: Connections::default(),
+            owner: None,
+            owner_deadline: None,
+            stop_deadline: None,
+            over: None,
+        };
+        for (source, token) in [
+            (server.listener.as_fd(), LISTENER),
+            (server.signals.as_fd(), SIGNALS),
+            (server.lifetime.as_fd(), LIFETIME),
+            (server.grace.as_fd(), GRACE),
+        ] {
+            server.watch(source, token).step(|| "watch a descriptor".to_owned())?;
+        }
+        Ok(server)
+    }
+
+    pub(super) fn watch(&self, source: impl AsFd, token: u64) -> rustix::io::Result<()> {
+        epoll::add(&self.epoll, source, epoll::EventData::new_u64(token), epoll::EventFlags::IN)
+    }
+
+    /// Serves until the sandbox is over; answers the process's exit code.
+    pub(super) fn run(mut self) -> i32 {
+        let mut events = Vec::with_capacity(32);
+        while self.over.is_none() {
+            events.clear();
+            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), None) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(_) => return 70,
+            }
+            for event in events.drain(..) {
+                self.dispatch(event.data.u64());
+            }
+        }
+        self.finish()
+    }
+
+    fn dispatch(&mut self, token: u64) {
+        match token {
+            LISTENER => self.accept(),
+            SIGNALS => self.reap(),
+            LIFETIME => self.over = Some(EndCause::LifetimeExpired),
+            GRACE => self.check_graces(),
+            OWNER => self.owner_died(),
+            MAIN_STDOUT | MAIN_STDERR => self.commands.keep_output(token, &self.epoll),
+            token => self.request((token - CONNECTION) as usize),
+        }
+    }
+
+    fn accept(&mut self) {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        while let Ok(socket) = accept_with(&self.listener, flags) {
+            let index = self.connections.insert(Connection::new(socket));
+            let watched = self.connections.get(index).map(|connection| self.watch(&connection.socket, CONNECTION + index as u64));
+            if !matches!(watched, Some(Ok(()))) {
+                self.connections.remove(index);
+            }
+        }
+    }
+
+    /// Takes note of every process that has ended.
+    fn reap(&mut self) {
+        while self.signals.next().is_some() {}
+        for (ended, status) in self.commands.reap() {
+            self.connections.tell_exit(ended, status);
+        }
+        if self.commands.main_exit().is_some() {
+            self.over.get_or_insert(if self.stop_deadline.is_some() { EndCause::Stopped } else { EndCause::MainExited });
+        } else if self.stop_deadline.is_some() && self.commands.none_left() {
+            self.over.get_or_insert(EndCause::Stopped);
+        }
+    }
+
+    /// Takes the request, once.
+    pub(super) fn start(&mut self, start: Start, mut fds: Vec<OwnedFd>) -> Result<(), crate::protocol::SpawnError> {
+        if self.commands.started() {
+            return Ok(());
+        }
+        let log = if fds.is_empty() { None } else { Some(File::from(fds.remove(0))) };
+        self.lifetime.set(start.lifetime);
+        match start.owner {
+            Owner::Nobody => {}
+            Owner::Dead { grace } => self.owner_deadline = Some(Instant::now() + grace),
+            Owner::Alive { grace } => match fds.pop() {
+                Some(pidfd) if self.watch(&pidfd, OWNER).is_ok() => self.owner = Some((pidfd, grace)),
+                _ => self.owner_deadline = Some(Instant::now() + grace),
+            },
+        }
+        self.arm_grace();
+        set_names(&start.hostname);
+        let has_main = !start.main.argv.is_empty();
+        let pipes = self.commands.start(start.main, log)?;
+        for (token, pipe) in pipes {
+            let _ = self.watch(pipe, token);
+        }
+        let _ = RunRecord::Started { has_main, at: SystemTime::now() }.write(&self.record);
+        Ok(())
+    }
+
+    fn owner_died(&mut self) {
+        if let Some((pidfd, grace)) = self.owner.take() {
+            let _ = epoll::delete(&self.epoll, &pidfd);
+            self.owner_deadline = Some(Instant::now() + grace);
+            self.arm_grace();
+        }
+    }
+
+    /// Begins the end; a shorter grace than the one that runs shortens it.
+    pub(super) fn stop(&mut self, grace: std::time::Duration) {
+        let deadline = Instant::now() + grace;
+        let first = self.stop_deadline.is_none();
+        self.stop_deadline = Some(self.stop_deadline.map_or(deadline, |old| old.min(deadline)));
+        if first {
+            self.commands.terminate_all();
+        }
+        if self.commands.none_left() {
+            self.over.get_or_insert(EndCause::Stopped);
+        }
+        self.arm_grace();
+    }
+
+    pub(super) fn stopping(&self) -> bool {
+        self.stop_deadline.is_some()
+    }
+
+    pub(super) fn arm_grace(&self) {
+        let own = self.owner_deadline.into_iter().chain(self.stop_deadline);
+        self.grace.set_to_earliest(own.chain(self.commands.kill_times()));
+    }
+
+    fn check_graces(&mut self) {
+        self.grace.clear();
+        let now = Instant::now();
+        self.commands.kill_due(now);
+        if self.stop_deadline.is_some_and(|deadline| deadline <= now) {
+            self.over = Some(EndCause::Stopped);
+        } else if self.owner_deadline.is_some_and(|deadline| deadline <= now) {
+            self.over = Some(EndCause::OwnerGone);
+        }
+        self.arm_grace();
+    }
+
+    /// Ends the main command if it still runs, records the end, and leaves the rest to the kernel, which ends
+    /// every process of the namespace with its process 1.
+    fn finish(mut self) -> i32 {
+        let exit = self.commands.finish();
+        let cause = self.over.unwrap_or(EndCause::InitKilled);
+        let exit = Some(exit.unwrap_or(ExitStatus::Code(0)));
+        match RunRecord::Ended(EndReport { cause, exit, at: SystemTime::now() }).write(&self.record) {
+            Ok(()) => 0,
+            Err(_) => 70,
+        }
+    }
+}
+
+/// Tells the programs inside who they are. A sandbox whose files cannot be written still runs.
+fn set_names(hostname: &str) {
+    let _ = rustix::system::sethostname(hostname.as_bytes());
+    let _ = std::fs::write("/etc/hostname", format!("{hostname}\n"));
+    let _ = std::fs::write("/etc/hosts", format!("127.0.0.1 localhost {hostname}\n::1 localhost\n"));
+}

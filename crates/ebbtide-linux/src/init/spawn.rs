@@ -1,0 +1,169 @@
+//! Running a command in the payload's cgroup with nothing that it should not have.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::ffi::CString;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
+use rustix::thread::{UnshareFlags, unshare};
+
+use crate::capabilities;
+use crate::protocol::{SpawnError, SpawnStage};
+use crate::seccomp::Filter;
+use crate::sys::{self, CloneFlags, Cloned};
+
+/// What every command is run in.
+pub(super) struct Cage {
+    pub(super) payload: OwnedFd,
+    pub(super) self_attach: Vec<OwnedFd>,
+    pub(super) filter: Arc<Filter>,
+}
+
+/// A command that runs, with the other ends of its pipes.
+pub(super) struct Spawned {
+    pub(super) pid: i32,
+    pub(super) stdin: Option<OwnedFd>,
+    pub(super) stdout: OwnedFd,
+    pub(super) stderr: OwnedFd,
+}
+
+/// A command with everything resolved.
+pub(super) struct Spawn<'a> {
+    pub(super) argv: &'a [String],
+    pub(super) env: &'a BTreeMap<String, String>,
+    pub(super) working_dir: &'a str,
+    pub(super) stdin: bool,
+}
+
+impl Cage {
+    /// Runs a command; returns once it has been executed or could not be.
+    ///
+    /// The pipes are made here, inside the sandbox's user namespace, so that the payload owns them and can open
+    /// them again by `/dev/stdout`.
+    pub(super) fn spawn(&self, command: &Spawn<'_>) -> Result<Spawned, SpawnError> {
+        let prepared = Prepared::new(command).map_err(|error| failed(SpawnStage::Prepare, &error))?;
+        let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(|errno| failed(SpawnStage::Prepare, &errno.into()));
+        let (stdin_read, stdin) = if command.stdin {
+            let (read, write) = pipe()?;
+            (read, Some(write))
+        } else {
+            let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC, 0.into());
+            (null.map_err(|errno| failed(SpawnStage::Prepare, &errno.into()))?, None)
+        };
+        let ((stdout, stdout_write), (stderr, stderr_write)) = (pipe()?, pipe()?);
+        let (report, report_write) = pipe()?;
+        match sys::clone(CloneFlags::WAIT_FOR_EXEC, Some(self.payload.as_fd())) {
+            Err(error) => Err(failed(SpawnStage::Cgroup, &error)),
+            Ok(Cloned::Child) => {
+                let Err(error) = self.become_payload(&prepared, &stdin_read, &stdout_write, &stderr_write);
+                let mut bytes = [0; 5];
+                bytes[0] = error.stage as u8;
+                bytes[1..].copy_from_slice(&error.errno.to_le_bytes());
+                let _ = rustix::io::write(&report_write, &bytes);
+                std::process::exit(127)
+            }
+            Ok(Cloned::Parent { pid, .. }) => {
+                drop(report_write);
+                match read_report(report) {
+                    None => Ok(Spawned { pid, stdin, stdout, stderr }),
+                    Some(error) => Err(error),
+                }
+            }
+        }
+    }
+
+    /// The child's way to its program. What it holds must not outlive the exec: every descriptor but the three
+    /// is closed by it.
+    fn become_payload(
+        &self,
+        prepared: &Prepared,
+        stdin: &OwnedFd,
+        stdout: &OwnedFd,
+        stderr: &OwnedFd,
+    ) -> Result<Infallible, SpawnError> {
+        for file in &self.self_attach {
+            at(SpawnStage::Cgroup, rustix::io::write(file, b"0"))?;
+        }
+        at(SpawnStage::Cgroup, unshare(UnshareFlags::NEWCGROUP))?;
+        at(SpawnStage::Prepare, rustix::process::setsid())?;
+        at(SpawnStage::Prepare, dup2_stdin(stdin))?;
+        at(SpawnStage::Prepare, dup2_stdout(stdout))?;
+        at(SpawnStage::Prepare, dup2_stderr(stderr))?;
+        at(SpawnStage::Prepare, sys::close_on_exec_from(3))?;
+        at(SpawnStage::WorkingDirectory, rustix::process::chdir(prepared.working_dir.as_c_str()))?;
+        sys::reset_signals();
+        at(SpawnStage::Confine, capabilities::drop_for_payload())?;
+        at(SpawnStage::Confine, self.filter.install())?;
+        Err(prepared.exec())
+    }
+}
+
+/// A command's strings as the kernel wants them, made before the clone.
+struct Prepared {
+    programs: Vec<CString>,
+    argv: Vec<CString>,
+    env: Vec<CString>,
+    working_dir: CString,
+}
+
+impl Prepared {
+    fn new(command: &Spawn<'_>) -> io::Result<Self> {
+        let c_string = |text: String| CString::new(text).map_err(io::Error::from);
+        let program = command.argv.first().ok_or(io::ErrorKind::InvalidInput)?;
+        let programs = if program.contains('/') {
+            vec![c_string(program.clone())?]
+        } else {
+            let path = command.env.get("PATH").map_or("", String::as_str);
+            path.split(':').map(|dir| c_string(format!("{}/{program}", if dir.is_empty() { "." } else { dir }))).collect::<Result<_, _>>()?
+        };
+        Ok(Self {
+            programs,
+            argv: command.argv.iter().map(|argument| c_string(argument.clone())).collect::<Result<_, _>>()?,
+            env: command.env.iter().map(|(key, value)| c_string(format!("{key}={value}"))).collect::<Result<_, _>>()?,
+            working_dir: c_string(command.working_dir.to_owned())?,
+        })
+    }
+
+    /// Tries each candidate as a shell does: one that exists and cannot be executed is told over one that is absent.
+    fn exec(&self) -> SpawnError {
+        let mut refused = None;
+        for program in &self.programs {
+            let error = sys::execve(program, &self.argv, &self.env);
+            match error.raw_os_error() {
+                Some(libc::ENOENT | libc::ENOTDIR) => {}
+                Some(libc::EACCES) => refused = Some(failed(SpawnStage::Exec, &error)),
+                _ => return failed(SpawnStage::Exec, &error),
+            }
+        }
+        refused.unwrap_or(SpawnError { stage: SpawnStage::Lookup, errno: libc::ENOENT })
+    }
+}
+
+fn at<T, E: Into<io::Error>>(stage: SpawnStage, result: Result<T, E>) -> Result<T, SpawnError> {
+    result.map_err(|error| failed(stage, &error.into()))
+}
+
+fn failed(stage: SpawnStage, error: &io::Error) -> SpawnError {
+    SpawnError { stage, errno: error.raw_os_error().unwrap_or(libc::EINVAL) }
+}
+
+/// What the child said before its end; nothing if its exec closed the pipe.
+fn read_report(report: OwnedFd) -> Option<SpawnError> {
+    let mut bytes = [0; 5];
+    std::fs::File::from(report).read_exact(&mut bytes).ok()?;
+    let stage = [
+        SpawnStage::Prepare,
+        SpawnStage::Cgroup,
+        SpawnStage::Confine,
+        SpawnStage::WorkingDirectory,
+        SpawnStage::Lookup,
+        SpawnStage::Exec,
+    ]
+    .into_iter()
+    .find(|stage| *stage as u8 == bytes[0])?;
+    Some(SpawnError { stage, errno: i32::from_le_bytes([bytes[1], bytes[2], bytes[3], bytes[4]]) })
+}

@@ -1,0 +1,53 @@
+//! Taking over what an earlier launcher has left: sandboxes that live on, and everything that does not.
+
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use super::server::Launcher;
+use super::slots::{Phase, Slot};
+use crate::ids::IdRange;
+
+impl Launcher {
+    /// Adopts by name what belongs to a sandbox and releases the rest.
+    pub(super) fn adopt(&mut self) {
+        for name in self.dirs.names() {
+            let Some(file) = self.dirs.read(&name) else {
+                let _ = self.dirs.remove(&name);
+                continue;
+            };
+            let sandbox = name.parse().ok();
+            let pid = self.cgroups.init_pid(&file.slot).and_then(Pid::from_raw);
+            let pidfd = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+            let alive = sandbox.is_some() && pidfd.is_some();
+            if !alive {
+                // A slot of the pool has nobody who could want it.
+                let _ = self.cgroups.kill(&file.slot);
+            }
+            self.track(Slot {
+                name: file.slot,
+                phase: if pidfd.is_some() { Phase::Ready } else { Phase::Releasing },
+                sandbox,
+                pidfd,
+                handshake: None,
+                ids: Some(IdRange::adopt(&self.arguments.ids_dir, file.id_range)),
+                released: Vec::new(),
+                waiters: Vec::new(),
+            });
+        }
+        for name in self.cgroups.slots().into_iter().chain(self.disk.slots()) {
+            if !self.slots.iter().flatten().any(|slot| slot.name == name) {
+                let _ = self.cgroups.kill(&name);
+                self.track(Slot {
+                    name,
+                    sandbox: None,
+                    phase: Phase::Releasing,
+                    pidfd: None,
+                    handshake: None,
+                    ids: None,
+                    released: Vec::new(),
+                    waiters: Vec::new(),
+                });
+            }
+        }
+        IdRange::sweep(&self.arguments.ids_dir, &self.arguments.home_id);
+    }
+}

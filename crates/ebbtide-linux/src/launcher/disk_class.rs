@@ -1,0 +1,129 @@
+//! Where a sandbox's writes go: the bounded disk pool, or memory where the host cannot have one.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
+
+use super::failed;
+use crate::disk::{DiskError, Pool};
+use crate::protocol::{Ceiling, Refusal};
+use crate::sys_error::{Step, SysError};
+
+/// What the host must keep free for itself and for each sandbox that lives, or the next one is refused.
+const RESERVE: u64 = 128 << 20;
+const RESERVE_EACH: u64 = 8 << 20;
+
+pub(super) enum DiskClass {
+    /// A subvolume of the pool per sandbox.
+    Disk { pool: Pool, at: PathBuf },
+    /// A tmpfs per sandbox, in the launcher's mount namespace.
+    Memory { at: PathBuf },
+}
+
+impl DiskClass {
+    pub(super) fn open(file: &Path, at: &Path, size: u64) -> Result<Self, Refusal> {
+        fs::create_dir_all(at).step(|| format!("make {}", at.display())).map_err(|error| failed(&error))?;
+        match Pool::open(file, at, size) {
+            Ok(pool) => Ok(Self::Disk { pool, at: at.to_owned() }),
+            Err(error @ DiskError::Unsupported { .. }) => {
+                eprintln!("ebb internal-launcher: {error}; sandboxes write to memory");
+                Ok(Self::Memory { at: at.to_owned() })
+            }
+            Err(error) => Err(refusal(&error)),
+        }
+    }
+
+    /// Refuses early what would fail the neighbours later.
+    pub(super) fn reserve(&self, bytes: u64, live: usize) -> Result<(), Refusal> {
+        let Self::Disk { pool, at } = self else { return Ok(()) };
+        let size = rustix::fs::statvfs(at).map_or(u64::MAX, |stat| stat.f_blocks * stat.f_frsize);
+        if bytes > size {
+            return Err(Refusal::AboveCeiling { what: Ceiling::Disk, asked: bytes, available: size });
+        }
+        let free = pool.free_bytes().map_err(|error| refusal(&error))?;
+        let needed = RESERVE + RESERVE_EACH * (live as u64 + 1);
+        if free < needed {
+            return Err(Refusal::NoRoom(format!(
+                "the disk has {} MiB left and {} MiB must stay free",
+                free >> 20,
+                needed >> 20
+            )));
+        }
+        Ok(())
+    }
+
+    /// Makes the directory that a slot's writes go to.
+    pub(super) fn create(&mut self, slot: &str, bytes: u64) -> Result<PathBuf, Refusal> {
+        match self {
+            Self::Disk { pool, .. } => {
+                pool.create(slot, bytes).map(|subvolume| subvolume.path).map_err(|error| refusal(&error))
+            }
+            Self::Memory { at } => {
+                let path = at.join(slot);
+                let data = std::ffi::CString::new(format!("mode=0755,size={bytes}")).unwrap_or_default();
+                fs::create_dir_all(&path)
+                    .map_err(std::io::Error::from)
+                    .and_then(|()| {
+                        mount("ebb-disk", &path, "tmpfs", MountFlags::NODEV | MountFlags::NOSUID, Some(data.as_c_str()))
+                            .map_err(std::io::Error::from)
+                    })
+                    .step(|| format!("mount a tmpfs at {}", path.display()))
+                    .map_err(|error| failed(&error))?;
+                Ok(path)
+            }
+        }
+    }
+
+    pub(super) fn set_limit(&self, slot: &str, bytes: u64, memory: u64) -> Result<(), Refusal> {
+        match self {
+            Self::Disk { pool, .. } => pool.set_limit(slot, bytes).map_err(|error| refusal(&error)),
+            Self::Memory { at } => {
+                let size = bytes.min(memory / 2);
+                let data = std::ffi::CString::new(format!("size={size}")).unwrap_or_default();
+                mount_remount(at.join(slot), MountFlags::NODEV | MountFlags::NOSUID, data.as_c_str())
+                    .step(|| format!("bound the memory disk of {slot}"))
+                    .map_err(|error| failed(&error))
+            }
+        }
+    }
+
+    /// Drops a slot's writes; answers whether there were any.
+    pub(super) fn destroy(&mut self, slot: &str) -> Result<bool, SysError> {
+        match self {
+            Self::Disk { pool, .. } => match pool.destroy(slot) {
+                Ok(()) => Ok(true),
+                Err(DiskError::NotFound { .. }) => Ok(false),
+                Err(DiskError::System(error)) => Err(error),
+                Err(error) => Err(SysError::new("drop a sandbox's disk", std::io::Error::other(error))),
+            },
+            Self::Memory { at } => {
+                let path = at.join(slot);
+                if !path.exists() {
+                    return Ok(false);
+                }
+                let _ = unmount(&path, UnmountFlags::DETACH);
+                fs::remove_dir(&path).step(|| format!("remove {}", path.display()))?;
+                Ok(true)
+            }
+        }
+    }
+
+    /// The slots that have something here.
+    pub(super) fn slots(&self) -> Vec<String> {
+        match self {
+            Self::Disk { pool, .. } => pool.list().unwrap_or_default(),
+            Self::Memory { at } => {
+                let entries = fs::read_dir(at).into_iter().flatten().flatten();
+                entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+            }
+        }
+    }
+}
+
+fn refusal(error: &DiskError) -> Refusal {
+    match error {
+        DiskError::System(error) => failed(error),
+        error => Refusal::Failed { step: error.to_string(), errno: libc::EIO },
+    }
+}

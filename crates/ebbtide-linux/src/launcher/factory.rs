@@ -1,0 +1,122 @@
+//! Making a slot: every kernel object of a sandbox that does not depend on a request.
+
+use std::fs::{self, File};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Arc;
+
+use ebbtide_model::EffectiveResources;
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with, socketpair,
+};
+
+use super::server::Launcher;
+use super::slots::{Phase, Slot};
+use crate::ids::{IdRange, RANGE};
+use crate::init::{self, Inheritance, Roots};
+use crate::protocol::{self, Refusal};
+use crate::run_record::RunRecord;
+use crate::slot::{SlotFile, new_slot_name};
+use crate::sys::{CloneFlags, Cloned, clone};
+use crate::sys_error::{Step, SysError};
+
+impl Launcher {
+    /// Begins a slot; it is ready once its init says so. What a failure has made is released.
+    pub(super) fn make_slot(&mut self) -> Result<Slot, Refusal> {
+        let mut slot = Slot {
+            name: new_slot_name(),
+            sandbox: None,
+            phase: Phase::Preparing,
+            pidfd: None,
+            handshake: None,
+            ids: None,
+            released: Vec::new(),
+            waiters: Vec::new(),
+        };
+        match self.fill_slot(&mut slot) {
+            Ok(()) => Ok(slot),
+            Err(refusal) => {
+                self.abandon(slot);
+                Err(refusal)
+            }
+        }
+    }
+
+    fn fill_slot(&mut self, slot: &mut Slot) -> Result<(), Refusal> {
+        let upper = self.disk.create(&slot.name, EffectiveResources::default().disk_bytes)?;
+        self.make_objects(slot, &upper).map_err(|error| super::failed(&error))
+    }
+
+    fn make_objects(&mut self, slot: &mut Slot, upper: &std::path::Path) -> Result<(), SysError> {
+        let name = slot.name.clone();
+        let ids = IdRange::claim(&self.arguments.ids_dir, &format!("{} {name}", self.arguments.home_id))?;
+        let (uid, index) = (ids.base(), ids.index());
+        let id_lock = ids.lock().map(File::try_clone).transpose().step(|| "share the lock of the user ids")?;
+        slot.ids = Some(ids);
+        fs::create_dir(self.dirs.path(&name)).step(|| format!("make {}", self.dirs.path(&name).display()))?;
+        self.dirs.write(&SlotFile { slot: name.clone(), id_range: index })?;
+        let record = File::create(self.dirs.record(&name)).step(|| "make the run record")?;
+        RunRecord::Empty.write(&record).step(|| "write the run record")?;
+        let listener = listen_at(&self.dirs.socket(&name))?;
+        let cgroups = self.cgroups.make(&name, uid)?;
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .step(|| "make a socket pair")?;
+
+        let init_cgroup = cgroups.init.try_clone().step(|| "share a cgroup")?;
+        let pid = match clone(CloneFlags::SANDBOX, Some(init_cgroup.as_fd())).step(|| "make the namespaces")? {
+            Cloned::Child => init::run(Inheritance {
+                launcher: theirs,
+                listener,
+                record,
+                cgroups,
+                id_lock,
+                filter: Arc::clone(&self.filter),
+                stage: self.stage.clone(),
+            }),
+            Cloned::Parent { pid, pidfd } => {
+                slot.pidfd = Some(pidfd);
+                pid
+            }
+        };
+        drop(theirs);
+        let map = format!("0 {uid} {RANGE}");
+        for file in ["uid_map", "gid_map"] {
+            fs::write(format!("/proc/{pid}/{file}"), &map).step(|| format!("write the {file} of {name}"))?;
+        }
+        self.hand_over_root(upper, uid, pid, &ours)?;
+        slot.handshake = Some(ours);
+        Ok(())
+    }
+
+    /// Builds the root file system and gives it to the init.
+    fn hand_over_root(
+        &self,
+        upper: &std::path::Path,
+        uid: u32,
+        pid: i32,
+        init: &OwnedFd,
+    ) -> Result<(), SysError> {
+        let path = format!("/proc/{pid}/ns/user");
+        let userns = File::open(&path).step(|| format!("open {path}"))?;
+        let mut mounts = self.builder.build(&self.layers, upper, uid, userns.as_fd(), &self.layer_stage)?;
+        mounts.push(("dev".to_owned(), self.devices.clone_for_sandbox()?));
+        let (targets, fds): (Vec<String>, Vec<OwnedFd>) = mounts.into_iter().unzip();
+        let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+        protocol::send(init, &Roots { targets }, &fds)
+            .map_err(|error| SysError::new("hand the root over to its init", std::io::Error::other(error)))
+    }
+}
+
+/// Binds and listens. The path goes through the directory's descriptor, since a socket path is short.
+fn listen_at(path: &std::path::Path) -> Result<OwnedFd, SysError> {
+    let step = || format!("listen at {}", path.display());
+    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)
+        .step(step)?;
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(SysError::new(step(), std::io::ErrorKind::InvalidInput));
+    };
+    let dir = File::open(dir).step(step)?;
+    let short = format!("/proc/self/fd/{}/{}", dir.as_raw_fd(), name.to_string_lossy());
+    bind(&socket, &SocketAddrUnix::new(short.as_str()).step(step)?).step(step)?;
+    listen(&socket, 128).step(step)?;
+    Ok(socket)
+}

@@ -1,0 +1,99 @@
+//! The launcher: makes and removes everything that sandboxes are made of, and is the parent of their inits.
+//!
+//! One thread, so that its clones may go on as inits; no request data, so that a clone inherits no secret. It
+//! outlives the daemon and ends when it holds no sandbox and no daemon is connected.
+
+mod adopt;
+mod arguments;
+mod disk_class;
+mod factory;
+mod namespace;
+mod server;
+mod slots;
+mod teardown;
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::ExitCode;
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::net::{SocketFlags, accept_with};
+
+use crate::protocol::{self, FromLauncher, Refusal};
+use crate::sys_error::{Step, SysError};
+pub(crate) use arguments::Arguments;
+use server::Launcher;
+
+/// Runs the launcher until it has nothing left to do. Its standard input is the listening socket.
+///
+/// To be called before the process has a second thread.
+pub fn launcher_main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::parse(arguments) {
+        Ok(arguments) => arguments,
+        Err(problem) => {
+            eprintln!("ebb internal-launcher: {problem}; it is started by `ebb serve` only");
+            return ExitCode::from(2);
+        }
+    };
+    let listener = match take_listener() {
+        Ok(listener) => listener,
+        Err(error) => {
+            eprintln!("ebb internal-launcher: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    // Held for life, so that two launchers never work on one home.
+    let lock = lock_home(&arguments);
+    let launcher = lock.and_then(|lock| Ok((lock, Launcher::set_up(arguments)?)));
+    match launcher {
+        Ok((_lock, mut launcher)) => match launcher.serve(listener) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("ebb internal-launcher: {error}");
+                ExitCode::FAILURE
+            }
+        },
+        Err(refusal) => {
+            eprintln!("ebb internal-launcher: cannot be set up: {refusal:?}");
+            tell_broken(&listener, refusal);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The socket that came as standard input, which becomes the null device.
+fn take_listener() -> Result<OwnedFd, SysError> {
+    let listener = rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3).step(|| "take the listening socket")?;
+    let null = std::fs::File::options().read(true).write(true).open("/dev/null").step(|| "open /dev/null")?;
+    rustix::stdio::dup2_stdin(&null).step(|| "close standard input")?;
+    rustix::stdio::dup2_stdout(&null).step(|| "close standard output")?;
+    Ok(listener)
+}
+
+fn lock_home(arguments: &Arguments) -> Result<std::fs::File, Refusal> {
+    let path = arguments.run_dir.join("launcher.lock");
+    let open = || -> io::Result<std::fs::File> {
+        let file = std::fs::File::options().create(true).truncate(false).write(true).open(&path)?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(file)
+    };
+    open().step(|| format!("lock {}", path.display())).map_err(|error| failed(&error))
+}
+
+/// Tells the daemon that waits why there is no launcher.
+fn tell_broken(listener: &OwnedFd, refusal: Refusal) {
+    let flags = SocketFlags::CLOEXEC;
+    let timeout = rustix::event::Timespec { tv_sec: 10, tv_nsec: 0 };
+    let mut poll = [rustix::event::PollFd::new(listener, rustix::event::PollFlags::IN)];
+    if matches!(rustix::event::poll(&mut poll, Some(&timeout)), Ok(1))
+        && let Ok(socket) = accept_with(listener.as_fd(), flags)
+    {
+        let _ = protocol::send(&socket, &FromLauncher::Broken(refusal), &[]);
+    }
+}
+
+/// A failed step as an answer.
+fn failed(error: &SysError) -> Refusal {
+    Refusal::Failed { step: error.step.clone(), errno: error.errno().unwrap_or(0) }
+}

@@ -1,0 +1,442 @@
+//! The launcher's event loop: requests of the daemon, inits that become ready or end, slots made ahead.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ebbtide_driver::Leftover;
+use ebbtide_model::{EffectiveResources, SandboxId};
+use rustix::event::{Timespec, epoll};
+use rustix::net::{SocketFlags, accept_with};
+
+use super::disk_class::DiskClass;
+use super::slots::{Phase, Slot};
+use super::{Arguments, failed, namespace};
+use crate::cgroup::{self, Backend};
+use crate::init::Readiness;
+use crate::protocol::{self, Claim, FromLauncher, Refusal, SlotState, ToLauncher};
+use crate::root::{DeviceTree, Layer, RootBuilder, host_layers};
+use crate::seccomp::Filter;
+use crate::slot::SlotDirs;
+use crate::sys_error::{Step, SysError};
+
+const LISTENER: u64 = 0;
+/// Tokens are `index * 4 + kind`, above the listener's.
+const CONNECTION: u64 = 1;
+const INIT: u64 = 2;
+const HANDSHAKE: u64 = 3;
+
+/// How soon a release is tried again while a process of the slot is on its way out.
+const RETRY: Duration = Duration::from_millis(1);
+/// The most slots that are being prepared at once; more would only share the processors.
+const MOST_PREPARING: usize = 4;
+/// How many slots in a row may fail before those who wait are told.
+const MOST_FAILURES: u32 = 3;
+
+/// How long a launcher that holds no sandbox waits for a daemon.
+const LONELY: Duration = Duration::from_secs(5);
+/// In place of a connection: nobody is to be told.
+const NOBODY: u64 = u64::MAX;
+
+/// A sandbox that waits for a slot.
+struct Waiting {
+    connection: u64,
+    seq: u64,
+    id: SandboxId,
+    resources: EffectiveResources,
+}
+
+pub(crate) struct Launcher {
+    pub(super) arguments: Arguments,
+    pub(super) dirs: SlotDirs,
+    pub(super) cgroups: Box<dyn Backend>,
+    pub(super) disk: DiskClass,
+    pub(super) layers: Vec<Layer>,
+    pub(super) builder: RootBuilder,
+    pub(super) devices: DeviceTree,
+    pub(super) filter: Arc<Filter>,
+    /// Where inits attach their roots, each in its own mount namespace.
+    pub(super) stage: PathBuf,
+    /// Where layers are attached for a moment.
+    pub(super) layer_stage: PathBuf,
+    epoll: OwnedFd,
+    pub(super) slots: Vec<Option<Slot>>,
+    pub(super) free_slots: Vec<usize>,
+    connections: Vec<Option<OwnedFd>>,
+    waiting: VecDeque<Waiting>,
+    failures: u32,
+    retry: bool,
+    shutting_down: Option<(u64, u64)>,
+}
+
+impl Launcher {
+    /// Makes everything that all sandboxes share, and takes over what is there.
+    pub(super) fn set_up(arguments: Arguments) -> Result<Self, Refusal> {
+        let step = |error: SysError| failed(&error);
+        let run = |name: &str| arguments.run_dir.join(name);
+        let (stage, layer_stage) = (run("root"), run("layer"));
+        let _ = rustix::process::setsid();
+        let _ = rustix::process::set_child_subreaper(Some(rustix::process::Pid::INIT));
+        let _ = rustix::thread::set_name(c"ebb-launcher");
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+        let core = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+        let _ = rustix::process::setrlimit(rustix::process::Resource::Core, core);
+        for dir in [&stage, &layer_stage, &run("s")] {
+            std::fs::create_dir_all(dir).step(|| format!("make {}", dir.display())).map_err(step)?;
+        }
+        let needed = ["/proc", "/sys", "/sys/fs/cgroup", "/dev", "/usr", "/etc", "/lib", "/bin"].map(std::path::Path::new);
+        let own = [arguments.state_dir.as_path(), &arguments.run_dir, &arguments.ids_dir];
+        namespace::enter(&stage, &[&needed[..], &own[..]].concat()).map_err(step)?;
+        let cgroups = cgroup::detect(&arguments.home_id).map_err(|missing| Refusal::Unsupported {
+            missing,
+            help: "mount cgroup2 and run as root, or ask the administrator of this container host".to_owned(),
+        })?;
+        let disk =
+            DiskClass::open(&arguments.state_dir.join("pool.btrfs"), &run("disk"), arguments.disk_pool_bytes)?;
+        let layers = host_layers(&arguments.state_dir.join("host-image")).map_err(step)?;
+        let builder = arguments.root_builder.unwrap_or_else(|| {
+            layers.first().map_or(RootBuilder::Attached, |layer| RootBuilder::probe(&layer.lower))
+        });
+        let devices = DeviceTree::make(&run("dev")).map_err(step)?;
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).step(|| "make an epoll").map_err(step)?;
+        let mut launcher = Self {
+            dirs: SlotDirs::new(&arguments.run_dir),
+            arguments,
+            cgroups,
+            disk,
+            layers,
+            builder,
+            devices,
+            filter: Arc::new(Filter::payload()),
+            stage,
+            layer_stage,
+            epoll,
+            slots: Vec::new(),
+            free_slots: Vec::new(),
+            connections: Vec::new(),
+            waiting: VecDeque::new(),
+            failures: 0,
+            retry: false,
+            shutting_down: None,
+        };
+        launcher.adopt();
+        Ok(launcher)
+    }
+
+    /// Serves until there is nothing left to do.
+    pub(super) fn serve(&mut self, listener: OwnedFd) -> Result<(), SysError> {
+        self.watch(&listener, LISTENER).step(|| "watch the listening socket")?;
+        let mut events = Vec::with_capacity(32);
+        let mut lonely_since = Instant::now();
+        loop {
+            events.clear();
+            let patience = self.patience();
+            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), patience.as_ref()) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(errno) => return Err(SysError::new("wait for events", errno)),
+            }
+            for event in events.drain(..) {
+                self.dispatch(event.data.u64(), &listener);
+            }
+            if std::mem::take(&mut self.retry) {
+                self.release_all();
+            }
+            self.fill_pool();
+            if self.finished() {
+                return Ok(());
+            }
+            // A launcher that nobody has ever called, or that was left, holds out for a moment: its daemon may
+            // be on the way.
+            if self.connections.iter().flatten().next().is_some() || self.holds_sandboxes() {
+                lonely_since = Instant::now();
+            } else if lonely_since.elapsed() > LONELY && self.shutting_down.is_none() {
+                self.shut_down(NOBODY, 0);
+            }
+        }
+    }
+
+    /// How long to wait for an event: not at all while a slot is to be made, a moment while a release waits.
+    fn patience(&self) -> Option<Timespec> {
+        let time = if self.wants_slot() {
+            Duration::ZERO
+        } else if self.slots.iter().flatten().any(|slot| slot.phase == Phase::Releasing) {
+            RETRY
+        } else if self.connections.iter().flatten().next().is_none() {
+            Duration::from_secs(1)
+        } else {
+            return None;
+        };
+        Some(Timespec { tv_sec: time.as_secs() as i64, tv_nsec: i64::from(time.subsec_nanos()) })
+    }
+
+    fn dispatch(&mut self, token: u64, listener: &OwnedFd) {
+        let index = (token / 4) as usize;
+        match token % 4 {
+            LISTENER => {
+                let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+                if let Ok(socket) = accept_with(listener, flags) {
+                    let index = self.connections.len() as u64;
+                    if self.watch(&socket, index * 4 + CONNECTION).is_ok() {
+                        self.connections.push(Some(socket));
+                    }
+                }
+            }
+            CONNECTION => self.request(index),
+            INIT => self.init_ended(index),
+            _ => self.handshake(index),
+        }
+    }
+
+    fn request(&mut self, index: usize) {
+        let Some(Some(socket)) = self.connections.get(index) else { return };
+        match protocol::receive::<ToLauncher>(socket) {
+            Ok((message, _)) => self.serve_request(index as u64, message),
+            Err(error) if error.is_would_block() => {}
+            Err(_) => {
+                self.connections[index] = None;
+                self.waiting.retain(|waiting| waiting.connection != index as u64);
+            }
+        }
+    }
+
+    fn serve_request(&mut self, connection: u64, message: ToLauncher) {
+        match message {
+            ToLauncher::Claim { seq, id, resources } => self.claim(Waiting { connection, seq, id, resources }),
+            ToLauncher::Destroy { seq, id } => self.destroy(connection, seq, &id),
+            ToLauncher::List { seq } => {
+                let slots = self.slots.iter().flatten();
+                let state = |slot: &Slot| if slot.phase == Phase::Ready { SlotState::Alive } else { SlotState::Dead };
+                let slots = slots.filter_map(|slot| Some((slot.sandbox.clone()?, state(slot)))).collect();
+                self.tell(connection, &FromLauncher::Listed { seq, slots });
+            }
+            ToLauncher::Leftovers { seq } => {
+                let found = self.leftovers();
+                self.tell(connection, &FromLauncher::Leftovers { seq, found });
+            }
+            ToLauncher::Shutdown { seq } => self.shut_down(connection, seq),
+        }
+    }
+
+    fn claim(&mut self, waiting: Waiting) {
+        if self.slots.iter().flatten().any(|slot| slot.sandbox.as_ref() == Some(&waiting.id)) {
+            let message = FromLauncher::Claimed { seq: waiting.seq, result: Ok(Claim::Existing) };
+            self.tell(waiting.connection, &message);
+            return;
+        }
+        let live = self.slots.iter().flatten().filter(|slot| slot.sandbox.is_some()).count();
+        if let Err(refusal) = self.disk.reserve(waiting.resources.disk_bytes, live) {
+            self.tell(waiting.connection, &FromLauncher::Claimed { seq: waiting.seq, result: Err(refusal) });
+            return;
+        }
+        self.waiting.push_back(waiting);
+        self.serve_waiting();
+    }
+
+    /// Gives ready slots to those who wait.
+    fn serve_waiting(&mut self) {
+        while let Some(index) = self.slots.iter().position(|slot| {
+            slot.as_ref().is_some_and(|slot| slot.phase == Phase::Ready && slot.sandbox.is_none())
+        }) {
+            let Some(waiting) = self.waiting.pop_front() else { return };
+            let result = self.give(index, &waiting).map(|()| Claim::Fresh);
+            self.tell(waiting.connection, &FromLauncher::Claimed { seq: waiting.seq, result });
+        }
+    }
+
+    fn give(&mut self, index: usize, waiting: &Waiting) -> Result<(), Refusal> {
+        let Some(slot) = self.slots[index].as_mut() else { return Ok(()) };
+        let result = self
+            .cgroups
+            .limit(&slot.name, &waiting.resources)
+            .map_err(|error| failed(&error))
+            .and_then(|()| self.disk.set_limit(&slot.name, waiting.resources.disk_bytes, waiting.resources.memory_bytes))
+            .and_then(|()| self.dirs.claim(&slot.name, &waiting.id).map_err(|error| failed(&error)));
+        match result {
+            Ok(()) => slot.sandbox = Some(waiting.id.clone()),
+            Err(_) => drop(self.cgroups.kill(&slot.name)),
+        }
+        result
+    }
+
+    fn destroy(&mut self, connection: u64, seq: u64, id: &SandboxId) {
+        self.waiting.retain(|waiting| waiting.id != *id);
+        let index = self.slots.iter().position(|slot| slot.as_ref().is_some_and(|slot| slot.sandbox.as_ref() == Some(id)));
+        let Some(index) = index else {
+            self.tell(connection, &FromLauncher::Destroyed { seq, outcome: None });
+            return;
+        };
+        if let Some(slot) = self.slots[index].as_mut() {
+            slot.waiters.push((connection, seq, Instant::now()));
+            if slot.phase == Phase::Ready {
+                let _ = self.cgroups.kill(&slot.name);
+                return;
+            }
+        }
+        self.release(index);
+    }
+
+    fn handshake(&mut self, index: usize) {
+        let Some(slot) = self.slots.get_mut(index).and_then(Option::as_mut) else { return };
+        let Some(handshake) = slot.handshake.take() else { return };
+        let answer = protocol::receive::<Readiness>(&handshake);
+        let refusal = match answer {
+            Ok((Readiness::Ready, _)) => {
+                slot.phase = Phase::Ready;
+                self.failures = 0;
+                self.serve_waiting();
+                return;
+            }
+            Ok((Readiness::Failed { step, errno }, _)) => Refusal::Failed { step, errno },
+            Err(error) => Refusal::Failed { step: format!("prepare a sandbox: {error}"), errno: libc::EIO },
+        };
+        let _ = self.cgroups.kill(&slot.name);
+        self.slot_failed(refusal);
+    }
+
+    /// Tells those who wait once it is plain that no slot can be made.
+    fn slot_failed(&mut self, refusal: Refusal) {
+        eprintln!("ebb internal-launcher: a slot failed: {refusal:?}");
+        self.failures += 1;
+        if self.failures < MOST_FAILURES {
+            return;
+        }
+        for waiting in std::mem::take(&mut self.waiting) {
+            let message = FromLauncher::Claimed { seq: waiting.seq, result: Err(refusal.clone()) };
+            self.tell(waiting.connection, &message);
+        }
+    }
+
+    fn wants_slot(&self) -> bool {
+        let count = |phase: Phase| {
+            self.slots.iter().flatten().filter(|slot| slot.phase == phase && slot.sandbox.is_none()).count()
+        };
+        let (preparing, ready) = (count(Phase::Preparing), count(Phase::Ready));
+        // After failures slots are made for those who wait only, so that a broken host is not kept busy.
+        let ahead = if self.failures == 0 { self.arguments.pool_slots } else { 0 };
+        let lonely = self.connections.iter().flatten().next().is_none();
+        let wanted = self.waiting.len() + if lonely { 0 } else { ahead };
+        self.shutting_down.is_none() && preparing < MOST_PREPARING && preparing + ready < wanted
+    }
+
+    /// Makes one slot, so that requests that come meanwhile are served in between.
+    fn fill_pool(&mut self) {
+        if !self.wants_slot() {
+            return;
+        }
+        match self.make_slot() {
+            Ok(slot) => self.track(slot),
+            Err(refusal) => self.slot_failed(refusal),
+        }
+    }
+
+    /// Takes a slot into the table and watches its init.
+    pub(super) fn track(&mut self, slot: Slot) {
+        let index = self.free_slots.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() - 1
+        });
+        if let Some(pidfd) = &slot.pidfd {
+            let _ = self.watch(pidfd, index as u64 * 4 + INIT);
+        }
+        if let Some(handshake) = &slot.handshake {
+            let _ = self.watch(handshake, index as u64 * 4 + HANDSHAKE);
+        }
+        // One without a pidfd has no init, whatever it came from.
+        let released = slot.pidfd.is_none();
+        self.slots[index] = Some(slot);
+        if released {
+            self.release(index);
+        }
+    }
+
+    fn release_all(&mut self) {
+        for index in 0..self.slots.len() {
+            if self.slots[index].as_ref().is_some_and(|slot| slot.phase == Phase::Releasing && slot.pidfd.is_none()) {
+                self.release(index);
+            }
+        }
+    }
+
+    /// Has releases tried again shortly.
+    pub(super) fn retry_releases(&mut self, error: &SysError) {
+        if error.errno() != Some(libc::EBUSY) {
+            eprintln!("ebb internal-launcher: {error}; trying again");
+        }
+        self.retry = true;
+    }
+
+    fn leftovers(&self) -> Vec<Leftover> {
+        let known = |name: &String| {
+            self.slots.iter().flatten().any(|slot| slot.name == *name && slot.phase != Phase::Released)
+        };
+        let leftover = |kind: &str, name: String| Leftover { kind: kind.to_owned(), name };
+        let cgroups = self.cgroups.slots().into_iter().filter(|name| !known(name));
+        let disks = self.disk.slots().into_iter().filter(|name| !known(name));
+        let dirs = self.dirs.names().into_iter().filter(|name| {
+            !self.slots.iter().flatten().any(|slot| slot.dir_name() == name)
+        });
+        cgroups
+            .flat_map(|name| self.cgroups.remains(&name))
+            .map(|path| leftover("cgroup", path.display().to_string()))
+            .chain(disks.map(|name| leftover("disk", name)))
+            .chain(dirs.map(|name| leftover("directory", self.dirs.root().join(name).display().to_string())))
+            .collect()
+    }
+
+    /// Ends every slot; the launcher ends once they are gone. Where nobody has asked for it, the records of ended
+    /// sandboxes stay for the next daemon.
+    fn shut_down(&mut self, connection: u64, seq: u64) {
+        self.shutting_down = Some((connection, seq));
+        self.waiting.clear();
+        for index in 0..self.slots.len() {
+            let Some(slot) = self.slots[index].as_mut() else { continue };
+            if connection == NOBODY && slot.sandbox.is_some() {
+                continue;
+            }
+            slot.waiters.push((NOBODY, 0, Instant::now()));
+            let _ = self.cgroups.kill(&slot.name);
+            if slot.pidfd.is_none() {
+                self.release(index);
+            }
+        }
+    }
+
+    fn finished(&mut self) -> bool {
+        let Some((connection, seq)) = self.shutting_down else { return false };
+        let stays = |slot: &Slot| connection == NOBODY && slot.sandbox.is_some();
+        if self.slots.iter().flatten().any(|slot| !stays(slot)) {
+            return false;
+        }
+        self.cgroups.remove_home();
+        self.tell(connection, &FromLauncher::ShutDown { seq });
+        true
+    }
+
+    fn holds_sandboxes(&self) -> bool {
+        self.slots.iter().flatten().any(|slot| slot.sandbox.is_some() && slot.phase != Phase::Released)
+    }
+
+    fn watch(&self, source: impl AsFd, token: u64) -> rustix::io::Result<()> {
+        epoll::add(&self.epoll, source, epoll::EventData::new_u64(token), epoll::EventFlags::IN)
+    }
+
+    pub(super) fn epoll_remove(&self, source: impl AsFd) {
+        let _ = epoll::delete(&self.epoll, source);
+    }
+
+    pub(super) fn tell(&mut self, connection: u64, message: &FromLauncher) {
+        if let Some(Some(socket)) = self.connections.get(connection as usize)
+            && protocol::send(socket, message, &[]).is_err()
+        {
+            self.connections[connection as usize] = None;
+        }
+    }
+
+    pub(super) fn tell_all(&mut self, message: &FromLauncher) {
+        for connection in 0..self.connections.len() {
+            self.tell(connection as u64, message);
+        }
+    }
+}

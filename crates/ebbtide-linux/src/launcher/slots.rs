@@ -1,0 +1,50 @@
+//! What the launcher knows of each slot.
+
+use std::os::fd::OwnedFd;
+use std::time::Instant;
+
+use ebbtide_model::SandboxId;
+
+use crate::ids::IdRange;
+
+/// How far a slot has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Its init enters the sandbox.
+    Preparing,
+    /// Its init listens.
+    Ready,
+    /// Its init has ended; what the kernel still holds of it is being released.
+    Releasing,
+    /// Everything but its run directory is released.
+    Released,
+}
+
+pub(super) struct Slot {
+    pub(super) name: String,
+    /// Whose it is; the name of its run directory.
+    pub(super) sandbox: Option<SandboxId>,
+    pub(super) phase: Phase,
+    /// Its init; readable once that has ended.
+    pub(super) pidfd: Option<OwnedFd>,
+    /// To hear from a preparing init.
+    pub(super) handshake: Option<OwnedFd>,
+    pub(super) ids: Option<IdRange>,
+    /// What has been released so far.
+    pub(super) released: Vec<(String, u32)>,
+    /// Who waits for its end: connection, number of the request, since when.
+    pub(super) waiters: Vec<(u64, u64, Instant)>,
+}
+
+impl Slot {
+    /// The name of its run directory.
+    pub(super) fn dir_name(&self) -> &str {
+        self.sandbox.as_ref().map_or(&self.name, SandboxId::as_str)
+    }
+
+    pub(super) fn note(&mut self, kind: &str, count: u32) {
+        if count > 0 {
+            self.released.push((kind.to_owned(), count));
+        }
+    }
+}

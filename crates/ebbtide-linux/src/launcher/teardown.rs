@@ -1,0 +1,93 @@
+//! Releasing a slot, step by step; each may be repeated.
+
+use ebbtide_driver::Leftover;
+
+use super::server::Launcher;
+use super::slots::{Phase, Slot};
+use crate::protocol::{Destroyed, FromLauncher};
+use crate::run_record::RunRecord;
+use crate::sys_error::SysError;
+
+/// The namespaces of an init, which the kernel releases with it.
+const NAMESPACES: u32 = 6;
+
+impl Launcher {
+    /// Releases what a failed attempt has made of a slot that nobody has seen.
+    pub(super) fn abandon(&mut self, mut slot: Slot) {
+        let _ = self.cgroups.kill(&slot.name);
+        slot.phase = Phase::Releasing;
+        self.track(slot);
+    }
+
+    /// Takes note of an init that has ended.
+    pub(super) fn init_ended(&mut self, index: usize) {
+        let Some(slot) = self.slots[index].as_mut() else { return };
+        if let Some(pidfd) = slot.pidfd.take() {
+            self.epoll_remove(&pidfd);
+            // It is no child of ours if an earlier launcher made it.
+            let _ = rustix::process::waitid(
+                rustix::process::WaitId::PidFd(std::os::fd::AsFd::as_fd(&pidfd)),
+                rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOHANG,
+            );
+            if let Some(slot) = self.slots[index].as_mut() {
+                slot.note("process", 1);
+                slot.note("namespace", NAMESPACES);
+                slot.phase = Phase::Releasing;
+            }
+        }
+        self.release(index);
+    }
+
+    /// Releases what the kernel holds of an ended init; tried again while a process is still on its way out.
+    pub(super) fn release(&mut self, index: usize) {
+        let Some(mut slot) = self.slots[index].take() else { return };
+        if slot.phase == Phase::Releasing {
+            match self.release_objects(&mut slot) {
+                Ok(()) => slot.phase = Phase::Released,
+                Err(error) => {
+                    self.retry_releases(&error);
+                    self.slots[index] = Some(slot);
+                    return;
+                }
+            }
+        }
+        let told = slot.sandbox.clone();
+        let wanted = slot.sandbox.is_none() || !slot.waiters.is_empty();
+        if wanted {
+            self.forget(slot);
+            self.free_slots.push(index);
+        } else {
+            self.slots[index] = Some(slot);
+        }
+        if let Some(id) = told {
+            self.tell_all(&FromLauncher::Exited { id });
+        }
+    }
+
+    fn release_objects(&mut self, slot: &mut Slot) -> Result<(), SysError> {
+        self.cgroups.kill(&slot.name)?;
+        let cgroups = self.cgroups.remove(&slot.name)?;
+        slot.note("cgroup", cgroups);
+        let disk = self.disk.destroy(&slot.name)?;
+        slot.note("disk", u32::from(disk));
+        if let Some(ids) = slot.ids.take() {
+            slot.note("user-id range", u32::from(ids.release().is_ok()));
+        }
+        Ok(())
+    }
+
+    /// Removes the last of a released slot, its run directory, and answers whoever waits for that.
+    fn forget(&mut self, slot: Slot) {
+        let record = RunRecord::read(&self.dirs.record(slot.dir_name()));
+        let mut left = Vec::new();
+        if let Err(error) = self.dirs.remove(slot.dir_name()) {
+            left.push(Leftover { kind: "directory".to_owned(), name: error.to_string() });
+        }
+        let mut released = slot.released;
+        released.push(("directory".to_owned(), 1));
+        for (connection, seq, since) in slot.waiters {
+            let outcome = Destroyed { record, released: released.clone(), took: since.elapsed(), left: left.clone() };
+            self.tell(connection, &FromLauncher::Destroyed { seq, outcome: Some(outcome) });
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Daemon and init, over a connection per request to the init's own socket.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ebbtide_model::{Command, ExitStatus};
+use serde::{Deserialize, Serialize};
+
+/// What the daemon asks an init for.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum ToInit {
+    /// Take the request and start the main command. With it travel the log file and, if there is an owner that
+    /// lives, the owner's pidfd.
+    Start(Start),
+    /// Run a command; the connection is the command's life.
+    Exec(Exec),
+    /// Send a signal to the process group of this connection's command.
+    Signal(i32),
+    /// End, with this much time between SIGTERM and SIGKILL.
+    Stop { grace: Duration },
+}
+
+/// A sandbox's request.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Start {
+    pub(crate) hostname: String,
+    pub(crate) main: Command,
+    pub(crate) lifetime: Duration,
+    pub(crate) owner: Owner,
+}
+
+/// What is known of the process that owns the sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Owner {
+    /// There is none.
+    Nobody,
+    /// Its pidfd travels with the message.
+    Alive { grace: Duration },
+    /// It has died already.
+    Dead { grace: Duration },
+}
+
+/// A command to run.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Exec {
+    pub(crate) argv: Vec<String>,
+    pub(crate) env: BTreeMap<String, String>,
+    pub(crate) working_dir: Option<String>,
+    pub(crate) stdin: bool,
+}
+
+/// What an init answers.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum FromInit {
+    /// The main command runs, or did already.
+    Started,
+    /// The main command could not be run; the init waits to be destroyed.
+    StartFailed(SpawnError),
+    /// The command runs. With it travel its standard output, its standard error, and its standard input if it
+    /// was asked for.
+    ExecStarted,
+    /// The command could not be run.
+    ExecFailed(SpawnError),
+    /// The command has ended.
+    Exited(ExitStatus),
+    /// The end has begun.
+    Stopping,
+    /// The request has not been given yet, or the end has begun.
+    NotRunning,
+}
+
+/// Why a command could not be run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct SpawnError {
+    pub(crate) stage: SpawnStage,
+    pub(crate) errno: i32,
+}
+
+/// What was being done when a command could not be run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum SpawnStage {
+    /// Making pipes or the process.
+    Prepare,
+    /// Entering the cgroups.
+    Cgroup,
+    /// Dropping what the payload may not have.
+    Confine,
+    /// Entering the working directory.
+    WorkingDirectory,
+    /// Looking up the program.
+    Lookup,
+    /// Executing it.
+    Exec,
+}

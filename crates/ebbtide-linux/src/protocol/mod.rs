@@ -1,0 +1,12 @@
+//! What the daemon, the launcher and the inits say to each other: versioned messages over sequenced packets.
+//!
+//! A packet holds one message and its descriptors, so that no side keeps half a message. Whatever does not
+//! parse is an error of the connection, never a panic: code beside an init is hostile.
+
+mod init;
+mod launcher;
+mod packet;
+
+pub(crate) use init::{Exec, FromInit, Owner, SpawnError, SpawnStage, Start, ToInit};
+pub(crate) use launcher::{Ceiling, Claim, Destroyed, FromLauncher, Refusal, SlotState, ToLauncher};
+pub(crate) use packet::{PacketError, Peer, receive, send};

@@ -1,0 +1,77 @@
+//! The record that an init keeps of its sandbox, readable after everything else of it is gone.
+//!
+//! The file is opened by the launcher before the init enters its namespaces; nothing inside can name it. Each
+//! state is one write of a fixed size, so that a reader never sees half of one.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::SystemTime;
+
+use ebbtide_driver::EndReport;
+use serde::{Deserialize, Serialize};
+
+const SIZE: usize = 64;
+
+/// How far a sandbox has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum RunRecord {
+    /// It has not been given its request.
+    Empty,
+    /// It runs.
+    Started { has_main: bool, at: SystemTime },
+    /// It has ended.
+    Ended(EndReport),
+}
+
+impl RunRecord {
+    /// Writes the record over whatever is there.
+    pub(crate) fn write(&self, file: impl AsFd) -> io::Result<()> {
+        let mut bytes = [0; SIZE];
+        bytes[0] = 1;
+        postcard::to_slice(self, &mut bytes[1..]).map_err(io::Error::other)?;
+        rustix::io::pwrite(file, &bytes, 0)?;
+        Ok(())
+    }
+
+    /// Reads the record at `path`; what cannot be read counts as empty.
+    pub(crate) fn read(path: &Path) -> Self {
+        let mut bytes = [0; SIZE];
+        match File::open(path).and_then(|file| file.read_exact_at(&mut bytes, 0)) {
+            Ok(()) if bytes[0] == 1 => postcard::from_bytes(&bytes[1..]).unwrap_or(Self::Empty),
+            _ => Self::Empty,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ebbtide_driver::EndCause;
+    use ebbtide_model::ExitStatus;
+
+    use super::*;
+
+    #[test]
+    fn the_last_written_record_is_read_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("exit");
+        assert_eq!(RunRecord::read(&path), RunRecord::Empty);
+        let file = File::create(&path).unwrap();
+        assert_eq!(RunRecord::read(&path), RunRecord::Empty);
+        for record in [
+            RunRecord::Started { has_main: true, at: SystemTime::now() },
+            RunRecord::Ended(EndReport {
+                cause: EndCause::LifetimeExpired,
+                exit: Some(ExitStatus::Signal(9)),
+                at: SystemTime::now(),
+            }),
+        ] {
+            record.write(&file).unwrap();
+            assert_eq!(RunRecord::read(&path), record);
+        }
+        std::fs::write(&path, [255; SIZE]).unwrap();
+        assert_eq!(RunRecord::read(&path), RunRecord::Empty);
+    }
+}
