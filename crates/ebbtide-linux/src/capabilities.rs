@@ -13,7 +13,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 use crate::sys_error::{Step, SysError};
 
 /// What a root process inside a sandbox may have.
-pub const PAYLOAD: CapabilitySet = CapabilitySet::CHOWN
+pub(crate) const PAYLOAD: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::DAC_OVERRIDE)
     .union(CapabilitySet::FOWNER)
     .union(CapabilitySet::FSETID)
@@ -28,7 +28,7 @@ pub const PAYLOAD: CapabilitySet = CapabilitySet::CHOWN
 
 /// Takes all but [`PAYLOAD`] from what an exec can give, for the calling thread and its descendants, for ever.
 /// The thread's own capabilities stay until [`drop_to`]. Needs CAP_SETPCAP.
-pub fn limit_bounding_set() -> Result<(), SysError> {
+pub(crate) fn limit_bounding_set() -> Result<(), SysError> {
     for number in 0..u64::BITS {
         let capability = CapabilitySet::from_bits_retain(1 << number);
         if PAYLOAD.contains(capability) {
@@ -48,7 +48,7 @@ pub fn limit_bounding_set() -> Result<(), SysError> {
 
 /// Drops every capability of the calling thread but those of `keep`. Nothing is inheritable or ambient afterwards, so a
 /// program that is not root starts with none.
-pub fn drop_to(keep: CapabilitySet) -> Result<(), SysError> {
+pub(crate) fn drop_to(keep: CapabilitySet) -> Result<(), SysError> {
     rustix::thread::clear_ambient_capability_set().step(|| "clear the ambient capabilities")?;
     let now = rustix::thread::capabilities(None).step(|| "read the capabilities")?.permitted;
     let kept = now.intersection(keep);
@@ -57,12 +57,12 @@ pub fn drop_to(keep: CapabilitySet) -> Result<(), SysError> {
 }
 
 /// No program started from here on gains anything by set-user-id bits or file capabilities.
-pub fn no_new_privs() -> Result<(), SysError> {
+pub(crate) fn no_new_privs() -> Result<(), SysError> {
     rustix::thread::set_no_new_privs(true).step(|| "switch off new privileges")
 }
 
 /// Whether others of the same user may trace this process or open what is under its `/proc/PID`; exec sets it again.
-pub fn set_dumpable(dumpable: bool) -> Result<(), SysError> {
+pub(crate) fn set_dumpable(dumpable: bool) -> Result<(), SysError> {
     let behavior = if dumpable { DumpableBehavior::Dumpable } else { DumpableBehavior::NotDumpable };
     rustix::process::set_dumpable_behavior(behavior).step(|| "set the process's dumpable flag")
 }

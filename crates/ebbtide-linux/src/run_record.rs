@@ -8,7 +8,6 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::time::SystemTime;
 
 use ebbtide_driver::EndReport;
 use serde::{Deserialize, Serialize};
@@ -21,7 +20,9 @@ pub(crate) enum RunRecord {
     /// It has not been given its request.
     Empty,
     /// It runs.
-    Started { has_main: bool, at: SystemTime },
+    Started { has_main: bool },
+    /// It has been asked to end and has been given time for it.
+    Stopping { has_main: bool },
     /// It has ended.
     Ended(EndReport),
 }
@@ -48,6 +49,8 @@ impl RunRecord {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use ebbtide_driver::EndCause;
     use ebbtide_model::ExitStatus;
 
@@ -61,7 +64,8 @@ mod tests {
         let file = File::create(&path).unwrap();
         assert_eq!(RunRecord::read(&path), RunRecord::Empty);
         for record in [
-            RunRecord::Started { has_main: true, at: SystemTime::now() },
+            RunRecord::Started { has_main: true },
+            RunRecord::Stopping { has_main: true },
             RunRecord::Ended(EndReport {
                 cause: EndCause::LifetimeExpired,
                 exit: Some(ExitStatus::Signal(9)),

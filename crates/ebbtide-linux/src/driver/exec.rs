@@ -73,12 +73,13 @@ impl Output {
         None
     }
 
-    /// As [`Output::read`], but never more than the pipe can have held when the command ended.
+    /// Reads what is there after the end, but never more than the pipe can have held by then. Asks the kernel
+    /// itself: tokio may not have heard yet of what the command wrote last.
     fn read_rest(&mut self, buffer: &mut [u8]) -> Option<Vec<u8>> {
         let most = buffer.len().min(self.rest);
-        let bytes = self.read(&mut buffer[..most]).filter(|bytes| !bytes.is_empty())?;
-        self.rest -= bytes.len();
-        Some(bytes)
+        let read = rustix::io::read(self.pipe.as_ref()?, &mut buffer[..most]).ok().filter(|read| *read > 0)?;
+        self.rest -= read;
+        Some(buffer[..read].to_vec())
     }
 }
 

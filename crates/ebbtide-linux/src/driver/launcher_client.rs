@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use ebbtide_driver::DriverError;
 use ebbtide_model::SandboxId;
-use tokio::sync::{Mutex as AsyncMutex, oneshot, watch};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use tokio::sync::{Mutex as AsyncMutex, Notify, oneshot, watch};
 
 use super::packets::Packets;
 use super::start_launcher::start_launcher;
@@ -25,10 +27,27 @@ pub(super) struct LauncherClient(Arc<Shared>);
 struct Shared {
     config: LinuxConfig,
     /// The connection; replaced when the launcher dies.
-    link: AsyncMutex<Option<Arc<Link>>>,
+    link: AsyncMutex<Option<(Arc<Link>, Reader)>>,
     /// Every sandbox that the launcher holds, with whether it has ended.
     sandboxes: Mutex<HashMap<SandboxId, watch::Sender<bool>>>,
+    /// Told when a launcher has gone without having been asked to.
+    lost: Arc<Notify>,
     closed: AtomicBool,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.lost.notify_one();
+    }
+}
+
+/// The task that reads a connection; it ends with the client.
+struct Reader(tokio::task::AbortHandle);
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 struct Link {
@@ -48,9 +67,11 @@ impl LauncherClient {
             config,
             link: AsyncMutex::new(None),
             sandboxes: Mutex::new(HashMap::new()),
+            lost: Arc::new(Notify::new()),
             closed: AtomicBool::new(false),
         }));
         client.link().await?;
+        tokio::spawn(replace_lost(Arc::downgrade(&client.0), Arc::clone(&client.0.lost)));
         Ok(client)
     }
 
@@ -104,10 +125,9 @@ impl LauncherClient {
         match tokio::time::timeout(PATIENCE * 2, link.call(&|seq| ToLauncher::Shutdown { seq })).await {
             Err(_) => return Err(DriverError::Unavailable("the launcher does not end".to_owned())),
             Ok(Err(problem)) => return Err(DriverError::Unavailable(problem)),
-            Ok(Ok(_)) => {}
+            Ok(Ok(FromLauncher::ShutDown { pid, .. })) => wait_for_end(pid).await,
+            Ok(Ok(other)) => return Err(unexpected(&other)),
         }
-        // Its mount namespace, and with it the disk pool, is gone once the launcher's process is.
-        link.closed().await;
         let run_dir = &self.0.config.run_dir;
         for file in ["launcher.sock", "launcher.lock"] {
             let _ = std::fs::remove_file(run_dir.join(file));
@@ -121,7 +141,7 @@ impl LauncherClient {
     /// The connection; a launcher is started where none answers.
     async fn link(&self) -> Result<Arc<Link>, DriverError> {
         let mut current = self.0.link.lock().await;
-        if let Some(link) = current.as_ref().filter(|link| link.is_open()) {
+        if let Some((link, _)) = current.as_ref().filter(|(link, _)| link.is_open()) {
             return Ok(Arc::clone(link));
         }
         let path = self.0.config.run_dir.join("launcher.sock");
@@ -137,19 +157,16 @@ impl LauncherClient {
             next: AtomicU64::new(1),
             pending: Mutex::new(Some(HashMap::new())),
         });
-        let reader = tokio::spawn(read(self.clone(), Arc::clone(&link)));
+        let reader = Reader(tokio::spawn(read(Arc::downgrade(&self.0), Arc::clone(&link))).abort_handle());
         let listed = tokio::time::timeout(PATIENCE, link.call(&|seq| ToLauncher::List { seq })).await;
         match listed {
             Ok(Ok(FromLauncher::Listed { slots, .. })) => self.renew(&slots),
             Ok(Ok(FromLauncher::Broken(refusal))) => return Err(refused(refusal)),
             Ok(Ok(other)) => return Err(unexpected(&other)),
             Ok(Err(problem)) => return Err(DriverError::Unavailable(problem)),
-            Err(_) => {
-                reader.abort();
-                return Err(DriverError::Unavailable("the launcher does not answer".to_owned()));
-            }
+            Err(_) => return Err(DriverError::Unavailable("the launcher does not answer".to_owned())),
         }
-        *current = Some(Arc::clone(&link));
+        *current = Some((Arc::clone(&link), reader));
         Ok(link)
     }
 
@@ -172,12 +189,25 @@ impl LauncherClient {
     }
 }
 
-/// Reads until the launcher goes; then has a new one take over, whether or not anybody calls.
-async fn read(client: LauncherClient, link: Arc<Link>) {
+/// Waits, bounded, until a process that is ending has ended: with it goes its mount namespace.
+async fn wait_for_end(pid: u32) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let Some(pidfd) = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()) else { return };
+    let ended = tokio::task::spawn_blocking(move || {
+        let timeout = Timespec { tv_sec: 10, tv_nsec: 0 };
+        poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&timeout))
+    });
+    let _ = ended.await;
+}
+
+/// Reads until the launcher goes.
+async fn read(client: Weak<Shared>, link: Arc<Link>) {
     while let Ok((message, _)) = link.packets.receive::<FromLauncher>().await {
         match message {
             FromLauncher::Exited { id } => {
-                if let Some(ended) = lock(&client.0.sandboxes).get(&id) {
+                if let Some(client) = client.upgrade()
+                    && let Some(ended) = lock(&client.sandboxes).get(&id)
+                {
                     ended.send_replace(true);
                 }
             }
@@ -186,13 +216,23 @@ async fn read(client: LauncherClient, link: Arc<Link>) {
         }
     }
     lock(&link.pending).take();
-    if !client.0.closed.load(Ordering::Relaxed) {
+    if let Some(client) = client.upgrade() {
+        client.lost.notify_one();
+    }
+}
+
+/// Has a new launcher take over from one that has died, whether or not anybody calls.
+async fn replace_lost(client: Weak<Shared>, lost: Arc<Notify>) {
+    loop {
+        lost.notified().await;
+        let Some(client) = client.upgrade().map(LauncherClient) else { return };
+        if client.0.closed.load(Ordering::Relaxed) {
+            return;
+        }
         tracing::warn!("the launcher is gone; a new one takes over");
-        tokio::spawn(async move {
-            if let Err(error) = client.link().await {
-                tracing::error!(%error, "no launcher could be started");
-            }
-        });
+        if let Err(error) = client.link().await {
+            tracing::error!(%error, "no launcher could be started");
+        }
     }
 }
 
@@ -214,7 +254,7 @@ impl Link {
             | FromLauncher::Destroyed { seq, .. }
             | FromLauncher::Listed { seq, .. }
             | FromLauncher::Leftovers { seq, .. }
-            | FromLauncher::ShutDown { seq } => *seq,
+            | FromLauncher::ShutDown { seq, .. } => *seq,
             FromLauncher::Broken(_) | FromLauncher::Exited { .. } => return,
         };
         if let Some(waiter) = lock(&self.pending).as_mut().and_then(|pending| pending.remove(&seq)) {
@@ -235,13 +275,4 @@ impl Link {
         lock(&self.pending).is_some()
     }
 
-    /// Waits, bounded, until the other side is gone.
-    async fn closed(&self) {
-        let gone = async {
-            while self.is_open() {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        };
-        let _ = tokio::time::timeout(Duration::from_secs(10), gone).await;
-    }
 }

@@ -164,7 +164,7 @@ impl Inner {
         }
         Ok(match self.record(id) {
             RunRecord::Ended(report) => report,
-            RunRecord::Started { .. } | RunRecord::Empty => {
+            RunRecord::Started { .. } | RunRecord::Stopping { .. } | RunRecord::Empty => {
                 EndReport { cause: EndCause::InitKilled, exit: None, at: SystemTime::now() }
             }
         })
@@ -176,9 +176,9 @@ fn killed_now(record: RunRecord) -> Option<EndReport> {
     match record {
         RunRecord::Empty => None,
         RunRecord::Ended(report) => Some(report),
-        RunRecord::Started { has_main, .. } => {
-            let exit = if has_main { ExitStatus::Signal(9) } else { ExitStatus::Code(0) };
-            Some(EndReport { cause: EndCause::Stopped, exit: Some(exit), at: SystemTime::now() })
+        RunRecord::Started { has_main } | RunRecord::Stopping { has_main } => {
+            let exit = has_main.then_some(ExitStatus::Signal(9));
+            Some(EndReport { cause: EndCause::Stopped, exit, at: SystemTime::now() })
         }
     }
 }
@@ -234,7 +234,7 @@ impl Driver for LinuxDriver {
     async fn list(&self) -> Result<Vec<Existing>, DriverError> {
         let slots = self.inner.launcher.list().await?;
         let phase = |id: &SandboxId, state: SlotState| match (state, self.inner.record(id)) {
-            (SlotState::Dead, _) | (_, RunRecord::Ended(_)) => Phase::Ended,
+            (SlotState::Dead, _) | (_, RunRecord::Ended(_) | RunRecord::Stopping { .. }) => Phase::Ended,
             (SlotState::Alive, RunRecord::Empty) => Phase::Made,
             (SlotState::Alive, RunRecord::Started { .. }) => Phase::Running,
         };

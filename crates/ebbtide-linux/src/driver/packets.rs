@@ -15,11 +15,13 @@ pub(super) struct Packets(AsyncFd<OwnedFd>);
 
 impl Packets {
     /// Connects to a listening socket; never waits.
+    #[expect(unsafe_code, reason = "tokio asks its callers to vouch for the descriptor")]
     pub(super) fn connect(path: &Path) -> io::Result<Self> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
         connect(&socket, &SocketAddrUnix::new(path)?)?;
-        Ok(Self(AsyncFd::new(socket)?))
+        // SAFETY: the socket is owned by the AsyncFd, so it is open for as long as it is registered.
+        Ok(Self(unsafe { AsyncFd::register(socket) }?))
     }
 
     pub(super) async fn send<T: Serialize>(&self, message: &T, fds: &[BorrowedFd<'_>]) -> Result<(), PacketError> {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use ebbtide_model::{Command, ExitStatus};
 use rustix::event::epoll;
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process_group, wait, waitpid};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatus, kill_process_group, wait, waitid, waitpid};
 
 use super::main_log::{MainLog, Stream};
 use super::server::{MAIN_STDERR, MAIN_STDOUT};
@@ -52,12 +52,8 @@ impl Commands {
         self.defaults.is_some()
     }
 
-    /// Takes the defaults of the request and starts the main command, if it has one. Answers the pipes to watch.
-    pub(super) fn start(
-        &mut self,
-        main: Command,
-        log: Option<File>,
-    ) -> Result<Vec<(u64, BorrowedFd<'_>)>, SpawnError> {
+    /// Takes the defaults of the request and starts the main command, if it has one.
+    pub(super) fn start(&mut self, main: Command, log: Option<File>) -> Result<(), SpawnError> {
         let mut env = BTreeMap::from([("PATH".to_owned(), PATH.to_owned()), ("HOME".to_owned(), "/root".to_owned())]);
         env.extend(main.env);
         let defaults = Defaults { env, working_dir: main.working_dir.unwrap_or_else(|| "/".to_owned()) };
@@ -74,8 +70,13 @@ impl Commands {
             self.main = Some(Main { pid, exit: None, stdout, stderr, log: MainLog::new(log) });
         }
         self.defaults = Some(defaults);
+        Ok(())
+    }
+
+    /// The main command's pipes, with the tokens to watch them by.
+    pub(super) fn main_pipes(&self) -> impl Iterator<Item = (u64, BorrowedFd<'_>)> {
         let main = self.main.iter();
-        Ok(main.flat_map(|main| [(MAIN_STDOUT, main.stdout.as_fd()), (MAIN_STDERR, main.stderr.as_fd())]).collect())
+        main.flat_map(|main| [(MAIN_STDOUT, main.stdout.as_fd()), (MAIN_STDERR, main.stderr.as_fd())])
     }
 
     /// Runs a command beside the main one.
@@ -144,13 +145,19 @@ impl Commands {
         ended
     }
 
+    pub(super) fn has_main(&self) -> bool {
+        self.main.is_some()
+    }
+
     pub(super) fn main_exit(&self) -> Option<ExitStatus> {
         self.main.as_ref().and_then(|main| main.exit)
     }
 
     /// Whether no process but init is left.
     pub(super) fn none_left(&self) -> bool {
-        self.main.as_ref().is_none_or(|main| main.exit.is_some()) && wait(WaitOptions::NOHANG) == Err(Errno::CHILD)
+        // Looks without taking the exit status of one that has just ended.
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        matches!(waitid(WaitId::All, options), Err(Errno::CHILD))
     }
 
     /// Writes what the main command has put out to its log.

@@ -85,7 +85,7 @@ fn live(mut inheritance: Inheritance) -> i32 {
     }));
     let (answer, server) = match server {
         Ok(server) => (Readiness::Ready, Some(server)),
-        Err(error) => (Readiness::Failed { step: error.step.clone(), errno: error.errno() }, None),
+        Err(error) => (Readiness::Failed { step: error.step.clone(), errno: error.errno().unwrap_or(0) }, None),
     };
     let _ = protocol::send(&inheritance.launcher, &answer, &[]);
     drop(inheritance.launcher);

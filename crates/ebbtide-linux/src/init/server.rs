@@ -5,7 +5,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Instant, SystemTime};
 
 use ebbtide_driver::{EndCause, EndReport};
-use ebbtide_model::ExitStatus;
 use rustix::event::epoll;
 use rustix::net::{SocketFlags, accept_with};
 
@@ -153,12 +152,11 @@ impl Server {
         }
         self.arm_grace();
         set_names(&start.hostname);
-        let has_main = !start.main.argv.is_empty();
-        let pipes = self.commands.start(start.main, log)?;
-        for (token, pipe) in pipes {
+        self.commands.start(start.main, log)?;
+        for (token, pipe) in self.commands.main_pipes() {
             let _ = self.watch(pipe, token);
         }
-        let _ = RunRecord::Started { has_main, at: SystemTime::now() }.write(&self.record);
+        let _ = RunRecord::Started { has_main: self.commands.has_main() }.write(&self.record);
         Ok(())
     }
 
@@ -176,6 +174,7 @@ impl Server {
         let first = self.stop_deadline.is_none();
         self.stop_deadline = Some(self.stop_deadline.map_or(deadline, |old| old.min(deadline)));
         if first {
+            let _ = RunRecord::Stopping { has_main: self.commands.has_main() }.write(&self.record);
             self.commands.terminate_all();
         }
         if self.commands.none_left() {
@@ -210,7 +209,6 @@ impl Server {
     fn finish(mut self) -> i32 {
         let exit = self.commands.finish();
         let cause = self.over.unwrap_or(EndCause::InitKilled);
-        let exit = Some(exit.unwrap_or(ExitStatus::Code(0)));
         match RunRecord::Ended(EndReport { cause, exit, at: SystemTime::now() }).write(&self.record) {
             Ok(()) => 0,
             Err(_) => 70,

@@ -50,9 +50,9 @@ pub(super) fn enter(inheritance: &mut Inheritance) -> Result<(), SysError> {
     mask()?;
     sys::bring_loopback_up().step(|| "bring the loopback interface up".to_owned())?;
     umask(Mode::from_raw_mode(0o022));
-    capabilities::limit_bounding_set().step(|| "limit the capabilities".to_owned())?;
-    capabilities::no_new_privs().step(|| "forbid new privileges".to_owned())?;
-    capabilities::set_dumpable(false).step(|| "forbid tracing".to_owned())
+    capabilities::limit_bounding_set()?;
+    capabilities::no_new_privs()?;
+    capabilities::set_dumpable(false)
 }
 
 /// Takes the identity of the sandbox's root and a session of its own.

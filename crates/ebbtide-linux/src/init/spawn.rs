@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
-use rustix::thread::{UnshareFlags, unshare};
 
 use crate::capabilities;
 use crate::protocol::{SpawnError, SpawnStage};
@@ -88,7 +87,7 @@ impl Cage {
         for file in &self.self_attach {
             at(SpawnStage::Cgroup, rustix::io::write(file, b"0"))?;
         }
-        at(SpawnStage::Cgroup, unshare(UnshareFlags::NEWCGROUP))?;
+        at(SpawnStage::Cgroup, sys::unshare(libc::CLONE_NEWCGROUP))?;
         at(SpawnStage::Prepare, rustix::process::setsid())?;
         at(SpawnStage::Prepare, dup2_stdin(stdin))?;
         at(SpawnStage::Prepare, dup2_stdout(stdout))?;
@@ -96,7 +95,7 @@ impl Cage {
         at(SpawnStage::Prepare, sys::close_on_exec_from(3))?;
         at(SpawnStage::WorkingDirectory, rustix::process::chdir(prepared.working_dir.as_c_str()))?;
         sys::reset_signals();
-        at(SpawnStage::Confine, capabilities::drop_for_payload())?;
+        at(SpawnStage::Confine, capabilities::drop_to(capabilities::PAYLOAD).map_err(|error| error.source))?;
         at(SpawnStage::Confine, self.filter.install())?;
         Err(prepared.exec())
     }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
 
@@ -106,6 +107,23 @@ impl DiskClass {
                 fs::remove_dir(&path).step(|| format!("remove {}", path.display()))?;
                 Ok(true)
             }
+        }
+    }
+
+    /// Lets go of the pool, and waits, bounded, until the kernel has: the overlays of the last sandboxes are
+    /// released a moment after their processes.
+    pub(super) fn close(&mut self) {
+        let Self::Disk { pool, at } = self else { return };
+        let (at, device) = (at.clone(), pool.device().to_owned());
+        *self = Self::Memory { at: at.clone() };
+        let _ = unmount(&at, UnmountFlags::DETACH);
+        let Some(device) = device.file_name() else { return };
+        let busy = Path::new("/sys/block").join(device).join("loop");
+        for _ in 0..2000 {
+            if !busy.exists() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 

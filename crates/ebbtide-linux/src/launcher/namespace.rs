@@ -12,15 +12,15 @@ use std::path::{Path, PathBuf};
 
 use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_bind, mount_change, unmount};
 use rustix::process::{chdir, pivot_root};
-use rustix::thread::{UnshareFlags, unshare};
 
+use crate::sys;
 use crate::sys_error::{Step, SysError};
 
 /// Enters the namespace. `stage` is a directory to put it together at; `needed` are the paths to keep.
 pub(super) fn enter(stage: &Path, needed: &[&Path]) -> Result<(), SysError> {
     let points = mount_points().step(|| "read the mount table")?;
     let keep: BTreeSet<&PathBuf> = needed.iter().flat_map(|path| covering(&points, path)).collect();
-    unshare(UnshareFlags::NEWNS).step(|| "make a mount namespace")?;
+    sys::unshare(libc::CLONE_NEWNS).step(|| "make a mount namespace")?;
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .step(|| "make the mounts private")?;
     fs::create_dir_all(stage).step(|| format!("make the directory {}", stage.display()))?;

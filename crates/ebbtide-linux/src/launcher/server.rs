@@ -96,9 +96,7 @@ impl Launcher {
         let disk =
             DiskClass::open(&arguments.state_dir.join("pool.btrfs"), &run("disk"), arguments.disk_pool_bytes)?;
         let layers = host_layers(&arguments.state_dir.join("host-image")).map_err(step)?;
-        let builder = arguments.root_builder.unwrap_or_else(|| {
-            layers.first().map_or(RootBuilder::Attached, |layer| RootBuilder::probe(&layer.lower))
-        });
+        let builder = arguments.root_builder.unwrap_or_else(RootBuilder::probe);
         let devices = DeviceTree::make(&run("dev")).map_err(step)?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).step(|| "make an epoll").map_err(step)?;
         let mut launcher = Self {
@@ -409,8 +407,9 @@ impl Launcher {
         if self.slots.iter().flatten().any(|slot| !stays(slot)) {
             return false;
         }
+        self.disk.close();
         self.cgroups.remove_home();
-        self.tell(connection, &FromLauncher::ShutDown { seq });
+        self.tell(connection, &FromLauncher::ShutDown { seq, pid: std::process::id() });
         true
     }
 

@@ -36,8 +36,8 @@ pub(crate) enum FromLauncher {
     Listed { seq: u64, slots: Vec<(SandboxId, SlotState)> },
     /// Answer to [`ToLauncher::Leftovers`].
     Leftovers { seq: u64, found: Vec<Leftover> },
-    /// Answer to [`ToLauncher::Shutdown`]; the launcher ends after this.
-    ShutDown { seq: u64 },
+    /// Answer to [`ToLauncher::Shutdown`]; the launcher, which is this process, ends after this.
+    ShutDown { seq: u64, pid: u32 },
     /// The init of this sandbox has ended and no process of it is left.
     Exited { id: SandboxId },
 }

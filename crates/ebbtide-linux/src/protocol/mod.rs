@@ -9,4 +9,4 @@ mod packet;
 
 pub(crate) use init::{Exec, FromInit, Owner, SpawnError, SpawnStage, Start, ToInit};
 pub(crate) use launcher::{Ceiling, Claim, Destroyed, FromLauncher, Refusal, SlotState, ToLauncher};
-pub(crate) use packet::{PacketError, Peer, receive, send};
+pub(crate) use packet::{PacketError, receive, send};

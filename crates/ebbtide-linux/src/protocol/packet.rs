@@ -58,9 +58,6 @@ impl From<rustix::io::Errno> for PacketError {
     }
 }
 
-/// A connected socket, for the sides that keep several.
-pub(crate) type Peer = OwnedFd;
-
 /// Sends one message with its descriptors.
 pub(crate) fn send<T: Serialize>(socket: impl AsFd, message: &T, fds: &[BorrowedFd<'_>]) -> Result<(), PacketError> {
     let mut packet = Vec::with_capacity(256);

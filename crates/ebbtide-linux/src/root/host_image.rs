@@ -10,7 +10,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use super::Layer;
-use crate::sys_error::{Step, SysError};
+use crate::sys_error::SysError;
 
 /// Raised when the skeleton's content changes.
 const FORMAT: u32 = 1;

@@ -39,13 +39,20 @@ pub enum RootBuilder {
 }
 
 impl RootBuilder {
-    /// The builder that this kernel can do.
-    pub(crate) fn probe(lower: &Path) -> Self {
-        let works = detached_clone(lower).is_ok_and(|lower| {
-            fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
-                .is_ok_and(|fs| rustix::mount::fsconfig_set_fd(&fs, "lowerdir+", &lower).is_ok())
-        });
-        if works { Self::ByDescriptor } else { Self::Attached }
+    /// Whether this kernel can build roots this way.
+    pub fn is_supported(self) -> bool {
+        match self {
+            Self::Attached => true,
+            Self::ByDescriptor => detached_clone(Path::new("/usr")).is_ok_and(|lower| {
+                fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
+                    .is_ok_and(|fs| rustix::mount::fsconfig_set_fd(&fs, "lowerdir+", &lower).is_ok())
+            }),
+        }
+    }
+
+    /// The builder that suits this kernel best.
+    pub(crate) fn probe() -> Self {
+        if Self::ByDescriptor.is_supported() { Self::ByDescriptor } else { Self::Attached }
     }
 
     /// Builds one overlay per layer over directories of `upper`, owned by the sandbox's root `uid`.

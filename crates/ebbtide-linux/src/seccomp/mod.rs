@@ -19,13 +19,13 @@ use self::policy::{ALLOW, ALLOW_HERE, ALLOWED, REFUSE, REFUSE_HERE, REFUSED, RUL
 
 /// A filter, ready to be loaded.
 #[derive(Debug, Clone)]
-pub struct Filter {
+pub(crate) struct Filter {
     program: Vec<sock_filter>,
 }
 
 impl Filter {
     /// The filter of programs inside a sandbox. Made once, before the fork: it allocates.
-    pub fn payload() -> Self {
+    pub(crate) fn payload() -> Self {
         #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut))]
         let mut ranges = program::ranges(calls());
         // The second set of numbers that x86_64 has for 32-bit pointers: a way around every table, used by nobody.
@@ -39,7 +39,7 @@ impl Filter {
 
     /// Loads the filter into the calling thread, for ever. It must have no new privileges (or CAP_SYS_ADMIN) already.
     /// Allocates nothing, so it may run between fork and exec.
-    pub fn install(&self) -> io::Result<()> {
+    pub(crate) fn install(&self) -> io::Result<()> {
         let program = libc::sock_fprog {
             len: u16::try_from(self.program.len()).map_err(|_| io::ErrorKind::InvalidInput)?,
             filter: self.program.as_ptr().cast_mut(),

@@ -78,3 +78,9 @@ pub(crate) fn clone(flags: CloneFlags, cgroup: Option<BorrowedFd<'_>>) -> io::Re
         }
     }
 }
+
+/// Gives the calling process, which has a single thread, namespaces of its own.
+pub(crate) fn unshare(flags: i32) -> io::Result<()> {
+    // SAFETY: takes a number only; the namespaces of a single-threaded process are nobody else's.
+    if unsafe { libc::unshare(flags) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

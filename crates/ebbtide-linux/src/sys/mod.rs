@@ -7,7 +7,7 @@ mod mount;
 mod net;
 mod signal;
 
-pub(crate) use clone::{CloneFlags, Cloned, clone};
+pub(crate) use clone::{CloneFlags, Cloned, clone, unshare};
 pub(crate) use exec::execve;
 pub(crate) use fds::{close_all_but, close_on_exec_from};
 pub(crate) use mount::{idmap, make_read_only};
