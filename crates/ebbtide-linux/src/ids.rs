@@ -33,7 +33,9 @@ impl IdRange {
         let start = first_try();
         for index in (0..COUNT).map(|step| (start + step) % COUNT) {
             let path = dir.join(index.to_string());
-            if let Some(lock) = try_lock(&path).step(|| format!("claim the user ids of {}", path.display()))? {
+            if let Some(lock) =
+                try_lock(&path).step(|| format!("claim the user ids of {}", path.display()))?
+            {
                 let claim = Self { index, path, lock: Some(lock) };
                 claim.sign(mark).step(|| format!("sign {}", claim.path.display()))?;
                 return Ok(claim);
@@ -50,7 +52,8 @@ impl IdRange {
     /// Removes the claims of a home that nobody holds any more.
     pub(crate) fn sweep(dir: &Path, home_id: &str) {
         for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-            let ours = fs::read_to_string(entry.path()).is_ok_and(|mark| mark.split(' ').next() == Some(home_id));
+            let ours =
+                fs::read_to_string(entry.path()).is_ok_and(|mark| mark.split(' ').next() == Some(home_id));
             if ours && let Ok(Some(_lock)) = try_lock(&entry.path()) {
                 let _ = fs::remove_file(entry.path());
             }

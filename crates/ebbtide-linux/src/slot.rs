@@ -85,6 +85,7 @@ pub(crate) fn new_slot_name() -> String {
     // The last characters of an id are random; its alphabet is mapped to that of names.
     let id = SandboxId::generate();
     let digits = id.as_str().as_bytes().iter().rev().take(8);
-    let name: String = digits.map(|byte| char::from(b"abcdefghijklmnopqrstuvwxyz234567"[usize::from(byte % 32)])).collect();
+    let name: String =
+        digits.map(|byte| char::from(b"abcdefghijklmnopqrstuvwxyz234567"[usize::from(byte % 32)])).collect();
     format!("slot-{name}")
 }

@@ -27,19 +27,21 @@ fn main() -> ExitCode {
     // Each check looks at what its whole home has left.
     arguments.test_threads = Some(1);
     let builders = [("by_descriptor", RootBuilder::ByDescriptor), ("attached", RootBuilder::Attached)];
-    let trials = builders.into_iter().filter(|(_, builder)| builder.is_supported()).flat_map(|(name, builder)| {
-        CHECKS.iter().map(move |check| {
-            Trial::test(format!("{name}::{}", check.name), move || {
-                let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-                runtime.block_on(async {
-                    let linux = Linux::new(builder);
-                    let outcome = run_check(&linux, check).await;
-                    linux.end().await.map_err(|error| error.to_string())?;
-                    outcome.result.map_err(|failure| Failed::from(format!("{failure:?}")))
+    let trials =
+        builders.into_iter().filter(|(_, builder)| builder.is_supported()).flat_map(|(name, builder)| {
+            CHECKS.iter().map(move |check| {
+                Trial::test(format!("{name}::{}", check.name), move || {
+                    let runtime =
+                        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+                    runtime.block_on(async {
+                        let linux = Linux::new(builder);
+                        let outcome = run_check(&linux, check).await;
+                        linux.end().await.map_err(|error| error.to_string())?;
+                        outcome.result.map_err(|failure| Failed::from(format!("{failure:?}")))
+                    })
                 })
             })
-        })
-    });
+        });
     libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }
 
@@ -90,7 +92,8 @@ impl Linux {
             let cmdline = text(&path.join("cmdline"));
             cmdline.contains(ROLE) && cmdline.contains(id)
         });
-        let loops = entries("/sys/block").filter(|path| text(&path.join("loop/backing_file")).contains(&*home));
+        let loops =
+            entries("/sys/block").filter(|path| text(&path.join("loop/backing_file")).contains(&*home));
         let claims = entries("/run/ebbtide/ids").filter(|path| text(path).contains(id));
         let run = entries(&self.config.run_dir.to_string_lossy());
         let all = cgroups.chain(processes).chain(loops).chain(claims).chain(run);

@@ -38,7 +38,11 @@ impl Backend for Hybrid {
             tree.make(slot, "")?;
             self_attach.push(tree.open_file(slot, "", "tasks")?);
         }
-        Ok(SlotCgroups { init: self.v2.open(slot, "init")?, payload: self.v2.open(slot, "payload")?, self_attach })
+        Ok(SlotCgroups {
+            init: self.v2.open(slot, "init")?,
+            payload: self.v2.open(slot, "payload")?,
+            self_attach,
+        })
     }
 
     fn limit(&self, slot: &str, resources: &EffectiveResources) -> Result<(), SysError> {

@@ -53,14 +53,19 @@ pub(crate) trait Backend {
 /// # Errors
 /// What is missing, in words.
 pub(crate) fn detect(home: &str) -> Result<Box<dyn Backend>, String> {
-    let mounts = tree::cgroup_mounts().map_err(|error| format!("the cgroup mounts cannot be read ({error})"))?;
+    let mounts =
+        tree::cgroup_mounts().map_err(|error| format!("the cgroup mounts cannot be read ({error})"))?;
     let v2 = mounts.v2.ok_or("cgroup v2 is not mounted")?;
     let v2 = Tree::new(&v2, home);
     if Unified::fits(&v2) {
         return Ok(Box::new(Unified::new(v2).map_err(|error| error.to_string())?));
     }
     let controller = |name: &str| {
-        mounts.v1.get(name).map(|root| Tree::new(root, home)).ok_or(format!("the cgroup controller {name} is missing"))
+        mounts
+            .v1
+            .get(name)
+            .map(|root| Tree::new(root, home))
+            .ok_or(format!("the cgroup controller {name} is missing"))
     };
     Ok(Box::new(Hybrid::new(v2, controller("memory")?, controller("pids")?, controller("cpu")?)))
 }

@@ -74,7 +74,11 @@ impl Tree {
 
     pub(super) fn open_file(&self, slot: &str, leaf: &str, file: &str) -> Result<OwnedFd, SysError> {
         let path = self.path(slot, leaf).join(file);
-        OpenOptions::new().write(true).open(&path).map(OwnedFd::from).step(|| format!("open {}", path.display()))
+        OpenOptions::new()
+            .write(true)
+            .open(&path)
+            .map(OwnedFd::from)
+            .step(|| format!("open {}", path.display()))
     }
 
     pub(super) fn write(&self, slot: &str, leaf: &str, file: &str, value: &str) -> Result<(), SysError> {
@@ -83,7 +87,13 @@ impl Tree {
     }
 
     /// As [`Tree::write`], but a file that the kernel does not offer is skipped.
-    pub(super) fn write_if_there(&self, slot: &str, leaf: &str, file: &str, value: &str) -> Result<(), SysError> {
+    pub(super) fn write_if_there(
+        &self,
+        slot: &str,
+        leaf: &str,
+        file: &str,
+        value: &str,
+    ) -> Result<(), SysError> {
         let path = self.path(slot, leaf).join(file);
         match OpenOptions::new().write(true).open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

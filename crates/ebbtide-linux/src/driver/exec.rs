@@ -17,12 +17,14 @@ use crate::protocol::{FromInit, PacketError, ToInit};
 const CHUNK: usize = 64 * 1024;
 
 pub(super) fn pipe_reader(fd: OwnedFd) -> Result<Receiver, DriverError> {
-    Receiver::from_owned_fd(fd).map_err(|error| DriverError::Protocol(format!("not the pipe that was promised: {error}")))
+    Receiver::from_owned_fd(fd)
+        .map_err(|error| DriverError::Protocol(format!("not the pipe that was promised: {error}")))
 }
 
 pub(super) fn pipe_writer(fd: OwnedFd) -> Result<ExecStdin, DriverError> {
     let sender = Sender::from_owned_fd(fd);
-    let sender = sender.map_err(|error| DriverError::Protocol(format!("not the pipe that was promised: {error}")))?;
+    let sender =
+        sender.map_err(|error| DriverError::Protocol(format!("not the pipe that was promised: {error}")))?;
     Ok(Box::pin(sender))
 }
 
@@ -77,7 +79,8 @@ impl Output {
     /// itself: tokio may not have heard yet of what the command wrote last.
     fn read_rest(&mut self, buffer: &mut [u8]) -> Option<Vec<u8>> {
         let most = buffer.len().min(self.rest);
-        let read = rustix::io::read(self.pipe.as_ref()?, &mut buffer[..most]).ok().filter(|read| *read > 0)?;
+        let read =
+            rustix::io::read(self.pipe.as_ref()?, &mut buffer[..most]).ok().filter(|read| *read > 0)?;
         self.rest -= read;
         Some(buffer[..read].to_vec())
     }

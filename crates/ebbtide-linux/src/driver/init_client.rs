@@ -40,7 +40,9 @@ impl Inner {
         let (answer, _) = self.ask(&plan.id, &init, &ToInit::Start(start), &fds).await?;
         match answer {
             FromInit::Started => Ok(()),
-            FromInit::StartFailed(error) => Err(spawn_error(error, &plan.main.argv, plan.main.working_dir.as_deref())),
+            FromInit::StartFailed(error) => {
+                Err(spawn_error(error, &plan.main.argv, plan.main.working_dir.as_deref()))
+            }
             FromInit::NotRunning => Err(DriverError::NotRunning(plan.id.clone())),
             other => Err(DriverError::Protocol(format!("{other:?}"))),
         }
@@ -56,7 +58,9 @@ impl Inner {
             use std::os::unix::fs::OpenOptionsExt;
             File::options().create(true).append(true).mode(0o600).open(&path)
         };
-        open().map(OwnedFd::from).map_err(|error| DriverError::io(format!("open the log {}", path.display()), error))
+        open()
+            .map(OwnedFd::from)
+            .map_err(|error| DriverError::io(format!("open the log {}", path.display()), error))
     }
 
     pub(super) async fn exec(&self, id: &SandboxId, request: ExecRequest) -> Result<Exec, DriverError> {
@@ -71,7 +75,11 @@ impl Inner {
         match answer {
             FromInit::ExecStarted => {}
             FromInit::ExecFailed(error) => {
-                return Err(spawn_error(error, &request.command.argv, request.command.working_dir.as_deref()));
+                return Err(spawn_error(
+                    error,
+                    &request.command.argv,
+                    request.command.working_dir.as_deref(),
+                ));
             }
             FromInit::NotRunning => return Err(DriverError::NotRunning(id.clone())),
             other => return Err(DriverError::Protocol(format!("{other:?}"))),

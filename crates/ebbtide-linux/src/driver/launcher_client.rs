@@ -77,7 +77,10 @@ impl LauncherClient {
 
     /// Asks the launcher; a launcher that dies meanwhile is replaced and asked again, since every call is
     /// idempotent.
-    pub(super) async fn call(&self, message: impl Fn(u64) -> ToLauncher) -> Result<FromLauncher, DriverError> {
+    pub(super) async fn call(
+        &self,
+        message: impl Fn(u64) -> ToLauncher,
+    ) -> Result<FromLauncher, DriverError> {
         let mut problem = String::new();
         for _ in 0..TRIES {
             let link = self.link().await?;
@@ -112,7 +115,9 @@ impl LauncherClient {
 
     /// Waits until a sandbox has ended; answers false if there is none of this id.
     pub(super) async fn wait_until_ended(&self, id: &SandboxId) -> bool {
-        let Some(mut ended) = lock(&self.0.sandboxes).get(id).map(watch::Sender::subscribe) else { return false };
+        let Some(mut ended) = lock(&self.0.sandboxes).get(id).map(watch::Sender::subscribe) else {
+            return false;
+        };
         // An error means that it was forgotten, which is told first.
         let _ = ended.wait_for(|ended| *ended).await;
         lock(&self.0.sandboxes).contains_key(id)
@@ -148,15 +153,13 @@ impl LauncherClient {
         let packets = match Packets::connect(&path) {
             Ok(packets) => packets,
             Err(_) => {
-                start_launcher(&self.0.config).map_err(|error| DriverError::io("start the launcher", error))?;
+                start_launcher(&self.0.config)
+                    .map_err(|error| DriverError::io("start the launcher", error))?;
                 Packets::connect(&path).map_err(|error| DriverError::io("connect to the launcher", error))?
             }
         };
-        let link = Arc::new(Link {
-            packets,
-            next: AtomicU64::new(1),
-            pending: Mutex::new(Some(HashMap::new())),
-        });
+        let link =
+            Arc::new(Link { packets, next: AtomicU64::new(1), pending: Mutex::new(Some(HashMap::new())) });
         let reader = Reader(tokio::spawn(read(Arc::downgrade(&self.0), Arc::clone(&link))).abort_handle());
         let listed = tokio::time::timeout(PATIENCE, link.call(&|seq| ToLauncher::List { seq })).await;
         match listed {
@@ -274,5 +277,4 @@ impl Link {
     fn is_open(&self) -> bool {
         lock(&self.pending).is_some()
     }
-
 }

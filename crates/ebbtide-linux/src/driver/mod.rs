@@ -12,8 +12,8 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use ebbtide_driver::{
-    DestroyOutcome, Driver, DriverError, EndCause, EndReport, Exec, ExecRequest, Existing, Leftover, Phase, Receipt,
-    SandboxPlan,
+    DestroyOutcome, Driver, DriverError, EndCause, EndReport, Exec, ExecRequest, Existing, Leftover, Phase,
+    Receipt, SandboxPlan,
 };
 use ebbtide_model::{ExitStatus, HOST_IMAGE, SandboxId, StopOptions};
 
@@ -46,7 +46,11 @@ pub struct LinuxConfig {
 impl LinuxConfig {
     /// The defaults for a home: two slots ahead, a disk pool of 256 GiB (sparse), the builder by probe, and this
     /// program as launcher.
-    pub fn new(home_id: impl Into<String>, state_dir: impl Into<PathBuf>, run_dir: impl Into<PathBuf>) -> Self {
+    pub fn new(
+        home_id: impl Into<String>,
+        state_dir: impl Into<PathBuf>,
+        run_dir: impl Into<PathBuf>,
+    ) -> Self {
         Self {
             home_id: home_id.into(),
             state_dir: state_dir.into(),
@@ -152,7 +156,10 @@ impl Inner {
             FromLauncher::Destroyed { outcome: Some(destroyed), .. } => {
                 self.launcher.forget(id);
                 let Destroyed { record, released, took, left } = destroyed;
-                Ok(DestroyOutcome::Destroyed { receipt: Receipt { released, took, left }, report: killed_now(record) })
+                Ok(DestroyOutcome::Destroyed {
+                    receipt: Receipt { released, took, left },
+                    report: killed_now(record),
+                })
             }
             other => Err(unexpected(&other)),
         }
@@ -195,7 +202,9 @@ fn refused(refusal: Refusal) -> DriverError {
             DriverError::AboveCeiling { what: "disk", asked, available }
         }
         Refusal::Unsupported { missing, help } => DriverError::Unsupported { missing, help },
-        Refusal::Failed { step, errno } if errno == libc::ENOSPC || errno == libc::EMFILE || errno == libc::EAGAIN => {
+        Refusal::Failed { step, errno }
+            if errno == libc::ENOSPC || errno == libc::EMFILE || errno == libc::EAGAIN =>
+        {
             DriverError::NoRoom { what: format!("{step}: {}", std::io::Error::from_raw_os_error(errno)) }
         }
         Refusal::Failed { step, errno } => DriverError::io(step, std::io::Error::from_raw_os_error(errno)),

@@ -24,7 +24,11 @@ impl Packets {
         Ok(Self(unsafe { AsyncFd::register(socket) }?))
     }
 
-    pub(super) async fn send<T: Serialize>(&self, message: &T, fds: &[BorrowedFd<'_>]) -> Result<(), PacketError> {
+    pub(super) async fn send<T: Serialize>(
+        &self,
+        message: &T,
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<(), PacketError> {
         loop {
             match protocol::send(self.0.as_fd(), message, fds) {
                 Err(error) if error.is_would_block() => self.0.writable().await?.clear_ready(),

@@ -16,7 +16,8 @@ pub(super) fn start_launcher(config: &LinuxConfig) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let socket: OwnedFd = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    let socket: OwnedFd =
+        socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     bind(&socket, &SocketAddrUnix::new(&path)?)?;
     listen(&socket, 64)?;
     let log = File::options().create(true).append(true).open(config.state_dir.join("launcher.log"))?;
@@ -30,6 +31,9 @@ pub(super) fn start_launcher(config: &LinuxConfig) -> io::Result<()> {
         .stderr(log)
         .spawn()?;
     // Nothing waits for it but this thread, which takes its exit status from the kernel.
-    std::thread::Builder::new().name("launcher-reaper".to_owned()).stack_size(64 * 1024).spawn(move || child.wait())?;
+    std::thread::Builder::new()
+        .name("launcher-reaper".to_owned())
+        .stack_size(64 * 1024)
+        .spawn(move || child.wait())?;
     Ok(())
 }

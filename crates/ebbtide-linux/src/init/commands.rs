@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use ebbtide_model::{Command, ExitStatus};
 use rustix::event::epoll;
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatus, kill_process_group, wait, waitid, waitpid};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatus, kill_process_group, wait, waitid, waitpid,
+};
 
 use super::main_log::{MainLog, Stream};
 use super::server::{MAIN_STDERR, MAIN_STDOUT};
@@ -54,7 +56,8 @@ impl Commands {
 
     /// Takes the defaults of the request and starts the main command, if it has one.
     pub(super) fn start(&mut self, main: Command, log: Option<File>) -> Result<(), SpawnError> {
-        let mut env = BTreeMap::from([("PATH".to_owned(), PATH.to_owned()), ("HOME".to_owned(), "/root".to_owned())]);
+        let mut env =
+            BTreeMap::from([("PATH".to_owned(), PATH.to_owned()), ("HOME".to_owned(), "/root".to_owned())]);
         env.extend(main.env);
         let defaults = Defaults { env, working_dir: main.working_dir.unwrap_or_else(|| "/".to_owned()) };
         if !main.argv.is_empty() {
@@ -190,8 +193,11 @@ impl Commands {
 impl Main {
     /// Reads what is there, at most a pipe's content; answers whether more can come.
     fn keep_output(&mut self, token: u64) -> bool {
-        let (pipe, stream) =
-            if token == MAIN_STDOUT { (&self.stdout, Stream::Stdout) } else { (&self.stderr, Stream::Stderr) };
+        let (pipe, stream) = if token == MAIN_STDOUT {
+            (&self.stdout, Stream::Stdout)
+        } else {
+            (&self.stderr, Stream::Stderr)
+        };
         let mut buffer = [0; 16 * 1024];
         for _ in 0..4 {
             match rustix::io::read(pipe, &mut buffer) {

@@ -4,8 +4,8 @@
 //! stdout, 2 stderr) · length (u32)`, little-endian, and the bytes. The log is bounded: what goes beyond is
 //! read, so that the command never blocks, and counted in a last record of stream 0, whose bytes are that count.
 
-use std::io::{self, IoSlice, Write};
 use std::fs::File;
+use std::io::{self, IoSlice, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The most bytes of output that are kept.
@@ -68,7 +68,11 @@ mod tests {
         let mut rest = bytes;
         while let Some((header, tail)) = rest.split_at_checked(21) {
             let length = u32::from_le_bytes(header[17..].try_into().unwrap()) as usize;
-            records.push((u64::from_le_bytes(header[8..16].try_into().unwrap()), header[16], tail[..length].to_vec()));
+            records.push((
+                u64::from_le_bytes(header[8..16].try_into().unwrap()),
+                header[16],
+                tail[..length].to_vec(),
+            ));
             rest = &tail[length..];
         }
         records

@@ -78,14 +78,18 @@ fn live(mut inheritance: Inheritance) -> i32 {
         return 70;
     }
     let _ = rustix::thread::set_name(c"ebb-init");
-    let server = setup::enter(&mut inheritance).and_then(|()| server::Server::new(inheritance.listener, {
-        let SlotCgroups { payload, self_attach, .. } = inheritance.cgroups;
-        let cage = spawn::Cage { payload, self_attach, filter: inheritance.filter };
-        server::Resources { record: inheritance.record, cage }
-    }));
+    let server = setup::enter(&mut inheritance).and_then(|()| {
+        server::Server::new(inheritance.listener, {
+            let SlotCgroups { payload, self_attach, .. } = inheritance.cgroups;
+            let cage = spawn::Cage { payload, self_attach, filter: inheritance.filter };
+            server::Resources { record: inheritance.record, cage }
+        })
+    });
     let (answer, server) = match server {
         Ok(server) => (Readiness::Ready, Some(server)),
-        Err(error) => (Readiness::Failed { step: error.step.clone(), errno: error.errno().unwrap_or(0) }, None),
+        Err(error) => {
+            (Readiness::Failed { step: error.step.clone(), errno: error.errno().unwrap_or(0) }, None)
+        }
     };
     let _ = protocol::send(&inheritance.launcher, &answer, &[]);
     drop(inheritance.launcher);

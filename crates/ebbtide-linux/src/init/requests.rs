@@ -112,7 +112,10 @@ impl Server {
     }
 
     fn answer(&mut self, index: usize, message: &impl Serialize) {
-        let sent = self.connections.get(index).map(|connection| protocol::send(&connection.socket, message, &[]).is_ok());
+        let sent = self
+            .connections
+            .get(index)
+            .map(|connection| protocol::send(&connection.socket, message, &[]).is_ok());
         if sent != Some(true) {
             self.close(index);
         }

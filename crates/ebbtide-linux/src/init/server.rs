@@ -12,10 +12,10 @@ use super::commands::Commands;
 use super::deadlines::Timer;
 use super::requests::{Connection, Connections};
 use super::spawn::Cage;
-use crate::sys_error::{Step, SysError};
 use crate::protocol::{Owner, Start};
 use crate::run_record::RunRecord;
 use crate::sys::SignalFd;
+use crate::sys_error::{Step, SysError};
 
 const LISTENER: u64 = 0;
 const SIGNALS: u64 = 1;
@@ -115,7 +115,10 @@ impl Server {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         while let Ok(socket) = accept_with(&self.listener, flags) {
             let index = self.connections.insert(Connection::new(socket));
-            let watched = self.connections.get(index).map(|connection| self.watch(&connection.socket, CONNECTION + index as u64));
+            let watched = self
+                .connections
+                .get(index)
+                .map(|connection| self.watch(&connection.socket, CONNECTION + index as u64));
             if !matches!(watched, Some(Ok(()))) {
                 self.connections.remove(index);
             }
@@ -129,14 +132,22 @@ impl Server {
             self.connections.tell_exit(ended, status);
         }
         if self.commands.main_exit().is_some() {
-            self.over.get_or_insert(if self.stop_deadline.is_some() { EndCause::Stopped } else { EndCause::MainExited });
+            self.over.get_or_insert(if self.stop_deadline.is_some() {
+                EndCause::Stopped
+            } else {
+                EndCause::MainExited
+            });
         } else if self.stop_deadline.is_some() && self.commands.none_left() {
             self.over.get_or_insert(EndCause::Stopped);
         }
     }
 
     /// Takes the request, once.
-    pub(super) fn start(&mut self, start: Start, mut fds: Vec<OwnedFd>) -> Result<(), crate::protocol::SpawnError> {
+    pub(super) fn start(
+        &mut self,
+        start: Start,
+        mut fds: Vec<OwnedFd>,
+    ) -> Result<(), crate::protocol::SpawnError> {
         if self.commands.started() {
             return Ok(());
         }

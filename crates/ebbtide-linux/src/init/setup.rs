@@ -5,8 +5,8 @@ use std::path::Path;
 
 use rustix::fs::{CWD, Mode};
 use rustix::mount::{
-    MountFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags, mount, mount_bind, mount_change, mount_remount,
-    move_mount, unmount,
+    MountFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags, mount, mount_bind, mount_change,
+    mount_remount, move_mount, unmount,
 };
 use rustix::process::{chdir, pivot_root, setsid, umask};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
@@ -70,7 +70,12 @@ fn own_file_systems() -> Result<(), SysError> {
     let _ = mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC);
     let common = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     mount_own("proc", "proc", common, None)?;
-    mount_own("dev/pts", "devpts", MountFlags::NOSUID | MountFlags::NOEXEC, Some(c"newinstance,ptmxmode=0666,mode=620,gid=5"))?;
+    mount_own(
+        "dev/pts",
+        "devpts",
+        MountFlags::NOSUID | MountFlags::NOEXEC,
+        Some(c"newinstance,ptmxmode=0666,mode=620,gid=5"),
+    )?;
     mount_own("dev/shm", "tmpfs", common, Some(c"mode=1777,size=64m"))?;
     mount_own("dev/mqueue", "mqueue", common, None)?;
     // Where the host's own sysfs is covered, the kernel refuses a new one; programs do without it.
@@ -92,10 +97,13 @@ fn mask() -> Result<(), SysError> {
             skip_absent(path, mount("ebb-mask", path, "tmpfs", flags, Some(c"mode=0,size=4k")))?;
         }
     }
-    let read_only = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    let read_only =
+        MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     for path in READ_ONLY {
         if fs::symlink_metadata(path).is_ok() {
-            mount_bind(path, path).and_then(|()| mount_remount(path, read_only, c"")).step(|| format!("protect {path}"))?;
+            mount_bind(path, path)
+                .and_then(|()| mount_remount(path, read_only, c""))
+                .step(|| format!("protect {path}"))?;
         }
     }
     Ok(())

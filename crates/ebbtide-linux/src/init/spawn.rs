@@ -45,12 +45,17 @@ impl Cage {
     /// them again by `/dev/stdout`.
     pub(super) fn spawn(&self, command: &Spawn<'_>) -> Result<Spawned, SpawnError> {
         let prepared = Prepared::new(command).map_err(|error| failed(SpawnStage::Prepare, &error))?;
-        let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(|errno| failed(SpawnStage::Prepare, &errno.into()));
+        let pipe =
+            || pipe_with(PipeFlags::CLOEXEC).map_err(|errno| failed(SpawnStage::Prepare, &errno.into()));
         let (stdin_read, stdin) = if command.stdin {
             let (read, write) = pipe()?;
             (read, Some(write))
         } else {
-            let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC, 0.into());
+            let null = rustix::fs::open(
+                "/dev/null",
+                rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC,
+                0.into(),
+            );
             (null.map_err(|errno| failed(SpawnStage::Prepare, &errno.into()))?, None)
         };
         let ((stdout, stdout_write), (stderr, stderr_write)) = (pipe()?, pipe()?);
@@ -117,12 +122,18 @@ impl Prepared {
             vec![c_string(program.clone())?]
         } else {
             let path = command.env.get("PATH").map_or("", String::as_str);
-            path.split(':').map(|dir| c_string(format!("{}/{program}", if dir.is_empty() { "." } else { dir }))).collect::<Result<_, _>>()?
+            path.split(':')
+                .map(|dir| c_string(format!("{}/{program}", if dir.is_empty() { "." } else { dir })))
+                .collect::<Result<_, _>>()?
         };
         Ok(Self {
             programs,
             argv: command.argv.iter().map(|argument| c_string(argument.clone())).collect::<Result<_, _>>()?,
-            env: command.env.iter().map(|(key, value)| c_string(format!("{key}={value}"))).collect::<Result<_, _>>()?,
+            env: command
+                .env
+                .iter()
+                .map(|(key, value)| c_string(format!("{key}={value}")))
+                .collect::<Result<_, _>>()?,
             working_dir: c_string(command.working_dir.to_owned())?,
         })
     }

@@ -66,8 +66,14 @@ impl DiskClass {
                 fs::create_dir_all(&path)
                     .map_err(std::io::Error::from)
                     .and_then(|()| {
-                        mount("ebb-disk", &path, "tmpfs", MountFlags::NODEV | MountFlags::NOSUID, Some(data.as_c_str()))
-                            .map_err(std::io::Error::from)
+                        mount(
+                            "ebb-disk",
+                            &path,
+                            "tmpfs",
+                            MountFlags::NODEV | MountFlags::NOSUID,
+                            Some(data.as_c_str()),
+                        )
+                        .map_err(std::io::Error::from)
                     })
                     .step(|| format!("mount a tmpfs at {}", path.display()))
                     .map_err(|error| failed(&error))?;

@@ -50,7 +50,8 @@ impl Launcher {
         let name = slot.name.clone();
         let ids = IdRange::claim(&self.arguments.ids_dir, &format!("{} {name}", self.arguments.home_id))?;
         let (uid, index) = (ids.base(), ids.index());
-        let id_lock = ids.lock().map(File::try_clone).transpose().step(|| "share the lock of the user ids")?;
+        let id_lock =
+            ids.lock().map(File::try_clone).transpose().step(|| "share the lock of the user ids")?;
         slot.ids = Some(ids);
         fs::create_dir(self.dirs.path(&name)).step(|| format!("make {}", self.dirs.path(&name).display()))?;
         self.dirs.write(&SlotFile { slot: name.clone(), id_range: index })?;
@@ -58,25 +59,27 @@ impl Launcher {
         RunRecord::Empty.write(&record).step(|| "write the run record")?;
         let listener = listen_at(&self.dirs.socket(&name))?;
         let cgroups = self.cgroups.make(&name, uid)?;
-        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-            .step(|| "make a socket pair")?;
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+                .step(|| "make a socket pair")?;
 
         let init_cgroup = cgroups.init.try_clone().step(|| "share a cgroup")?;
-        let pid = match clone(CloneFlags::SANDBOX, Some(init_cgroup.as_fd())).step(|| "make the namespaces")? {
-            Cloned::Child => init::run(Inheritance {
-                launcher: theirs,
-                listener,
-                record,
-                cgroups,
-                id_lock,
-                filter: Arc::clone(&self.filter),
-                stage: self.stage.clone(),
-            }),
-            Cloned::Parent { pid, pidfd } => {
-                slot.pidfd = Some(pidfd);
-                pid
-            }
-        };
+        let pid =
+            match clone(CloneFlags::SANDBOX, Some(init_cgroup.as_fd())).step(|| "make the namespaces")? {
+                Cloned::Child => init::run(Inheritance {
+                    launcher: theirs,
+                    listener,
+                    record,
+                    cgroups,
+                    id_lock,
+                    filter: Arc::clone(&self.filter),
+                    stage: self.stage.clone(),
+                }),
+                Cloned::Parent { pid, pidfd } => {
+                    slot.pidfd = Some(pidfd);
+                    pid
+                }
+            };
         drop(theirs);
         let map = format!("0 {uid} {RANGE}");
         for file in ["uid_map", "gid_map"] {
@@ -109,8 +112,13 @@ impl Launcher {
 /// Binds and listens. The path goes through the directory's descriptor, since a socket path is short.
 fn listen_at(path: &std::path::Path) -> Result<OwnedFd, SysError> {
     let step = || format!("listen at {}", path.display());
-    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)
-        .step(step)?;
+    let socket = socket_with(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        None,
+    )
+    .step(step)?;
     let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(SysError::new(step(), std::io::ErrorKind::InvalidInput));
     };

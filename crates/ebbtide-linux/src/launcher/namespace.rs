@@ -38,7 +38,12 @@ pub(super) fn enter(stage: &Path, needed: &[&Path]) -> Result<(), SysError> {
 
 fn mount_points() -> std::io::Result<Vec<PathBuf>> {
     let table = fs::read_to_string("/proc/self/mountinfo")?;
-    Ok(table.lines().filter_map(|line| line.split(' ').nth(4)).map(unescape).filter(|path| path != Path::new("/")).collect())
+    Ok(table
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .map(unescape)
+        .filter(|path| path != Path::new("/"))
+        .collect())
 }
 
 /// The mount points on the way to a path, and those right below it for the hierarchies of cgroups.
@@ -52,7 +57,10 @@ fn unescape(text: &str) -> PathBuf {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, tail)) = rest.split_first() {
-        let octal = tail.get(..3).and_then(|digits| std::str::from_utf8(digits).ok()).and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        let octal = tail
+            .get(..3)
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
         match octal {
             Some(byte) if *first == b'\\' => {
                 bytes.push(byte);
@@ -74,7 +82,9 @@ mod tests {
     #[test]
     fn only_mounts_on_the_way_to_a_needed_path_are_kept() {
         let points: Vec<PathBuf> =
-            ["/proc", "/home", "/home/a", "/sys/fs/cgroup", "/sys/fs/cgroup/cpu", "/sys"].map(PathBuf::from).to_vec();
+            ["/proc", "/home", "/home/a", "/sys/fs/cgroup", "/sys/fs/cgroup/cpu", "/sys"]
+                .map(PathBuf::from)
+                .to_vec();
         let kept = |path: &str| covering(&points, Path::new(path)).len();
         assert_eq!(kept("/home/a/b"), 2);
         assert_eq!(kept("/proc"), 1);

@@ -86,15 +86,19 @@ impl Launcher {
         for dir in [&stage, &layer_stage, &run("s")] {
             std::fs::create_dir_all(dir).step(|| format!("make {}", dir.display())).map_err(step)?;
         }
-        let needed = ["/proc", "/sys", "/sys/fs/cgroup", "/dev", "/usr", "/etc", "/lib", "/bin"].map(std::path::Path::new);
+        let needed = ["/proc", "/sys", "/sys/fs/cgroup", "/dev", "/usr", "/etc", "/lib", "/bin"]
+            .map(std::path::Path::new);
         let own = [arguments.state_dir.as_path(), &arguments.run_dir, &arguments.ids_dir];
         namespace::enter(&stage, &[&needed[..], &own[..]].concat()).map_err(step)?;
         let cgroups = cgroup::detect(&arguments.home_id).map_err(|missing| Refusal::Unsupported {
             missing,
             help: "mount cgroup2 and run as root, or ask the administrator of this container host".to_owned(),
         })?;
-        let disk =
-            DiskClass::open(&arguments.state_dir.join("pool.btrfs"), &run("disk"), arguments.disk_pool_bytes)?;
+        let disk = DiskClass::open(
+            &arguments.state_dir.join("pool.btrfs"),
+            &run("disk"),
+            arguments.disk_pool_bytes,
+        )?;
         let layers = host_layers(&arguments.state_dir.join("host-image")).map_err(step)?;
         let builder = arguments.root_builder.unwrap_or_else(RootBuilder::probe);
         let devices = DeviceTree::make(&run("dev")).map_err(step)?;
@@ -201,11 +205,14 @@ impl Launcher {
 
     fn serve_request(&mut self, connection: u64, message: ToLauncher) {
         match message {
-            ToLauncher::Claim { seq, id, resources } => self.claim(Waiting { connection, seq, id, resources }),
+            ToLauncher::Claim { seq, id, resources } => {
+                self.claim(Waiting { connection, seq, id, resources })
+            }
             ToLauncher::Destroy { seq, id } => self.destroy(connection, seq, &id),
             ToLauncher::List { seq } => {
                 let slots = self.slots.iter().flatten();
-                let state = |slot: &Slot| if slot.phase == Phase::Ready { SlotState::Alive } else { SlotState::Dead };
+                let state =
+                    |slot: &Slot| if slot.phase == Phase::Ready { SlotState::Alive } else { SlotState::Dead };
                 let slots = slots.filter_map(|slot| Some((slot.sandbox.clone()?, state(slot)))).collect();
                 self.tell(connection, &FromLauncher::Listed { seq, slots });
             }
@@ -249,7 +256,9 @@ impl Launcher {
             .cgroups
             .limit(&slot.name, &waiting.resources)
             .map_err(|error| failed(&error))
-            .and_then(|()| self.disk.set_limit(&slot.name, waiting.resources.disk_bytes, waiting.resources.memory_bytes))
+            .and_then(|()| {
+                self.disk.set_limit(&slot.name, waiting.resources.disk_bytes, waiting.resources.memory_bytes)
+            })
             .and_then(|()| self.dirs.claim(&slot.name, &waiting.id).map_err(|error| failed(&error)));
         match result {
             Ok(()) => slot.sandbox = Some(waiting.id.clone()),
@@ -260,7 +269,10 @@ impl Launcher {
 
     fn destroy(&mut self, connection: u64, seq: u64, id: &SandboxId) {
         self.waiting.retain(|waiting| waiting.id != *id);
-        let index = self.slots.iter().position(|slot| slot.as_ref().is_some_and(|slot| slot.sandbox.as_ref() == Some(id)));
+        let index = self
+            .slots
+            .iter()
+            .position(|slot| slot.as_ref().is_some_and(|slot| slot.sandbox.as_ref() == Some(id)));
         let Some(index) = index else {
             self.tell(connection, &FromLauncher::Destroyed { seq, outcome: None });
             return;
@@ -351,7 +363,10 @@ impl Launcher {
 
     fn release_all(&mut self) {
         for index in 0..self.slots.len() {
-            if self.slots[index].as_ref().is_some_and(|slot| slot.phase == Phase::Releasing && slot.pidfd.is_none()) {
+            if self.slots[index]
+                .as_ref()
+                .is_some_and(|slot| slot.phase == Phase::Releasing && slot.pidfd.is_none())
+            {
                 self.release(index);
             }
         }
@@ -372,9 +387,11 @@ impl Launcher {
         let leftover = |kind: &str, name: String| Leftover { kind: kind.to_owned(), name };
         let cgroups = self.cgroups.slots().into_iter().filter(|name| !known(name));
         let disks = self.disk.slots().into_iter().filter(|name| !known(name));
-        let dirs = self.dirs.names().into_iter().filter(|name| {
-            !self.slots.iter().flatten().any(|slot| slot.dir_name() == name)
-        });
+        let dirs = self
+            .dirs
+            .names()
+            .into_iter()
+            .filter(|name| !self.slots.iter().flatten().any(|slot| slot.dir_name() == name));
         cgroups
             .flat_map(|name| self.cgroups.remains(&name))
             .map(|path| leftover("cgroup", path.display().to_string()))

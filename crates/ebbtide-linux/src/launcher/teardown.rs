@@ -86,7 +86,8 @@ impl Launcher {
         let mut released = slot.released;
         released.push(("directory".to_owned(), 1));
         for (connection, seq, since) in slot.waiters {
-            let outcome = Destroyed { record, released: released.clone(), took: since.elapsed(), left: left.clone() };
+            let outcome =
+                Destroyed { record, released: released.clone(), took: since.elapsed(), left: left.clone() };
             self.tell(connection, &FromLauncher::Destroyed { seq, outcome: Some(outcome) });
         }
     }

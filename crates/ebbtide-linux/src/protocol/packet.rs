@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, MemfdFlags, fstat, memfd_create};
 use rustix::io::{pread, pwrite};
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg,
-    sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, recvmsg, sendmsg,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -33,7 +33,9 @@ pub(crate) enum PacketError {
     #[error("the other side has closed the connection")]
     Closed,
     /// The other side speaks another version.
-    #[error("the other side speaks version {0} of the protocol, this one {VERSION}; run `ebb shutdown` once and try again")]
+    #[error(
+        "the other side speaks version {0} of the protocol, this one {VERSION}; run `ebb shutdown` once and try again"
+    )]
     Version(u16),
     /// The bytes are no message.
     #[error("the other side sent something that is no message")]
@@ -52,14 +54,20 @@ impl PacketError {
 impl From<rustix::io::Errno> for PacketError {
     fn from(errno: rustix::io::Errno) -> Self {
         match errno {
-            rustix::io::Errno::CONNRESET | rustix::io::Errno::PIPE | rustix::io::Errno::NOTCONN => Self::Closed,
+            rustix::io::Errno::CONNRESET | rustix::io::Errno::PIPE | rustix::io::Errno::NOTCONN => {
+                Self::Closed
+            }
             errno => Self::Io(errno.into()),
         }
     }
 }
 
 /// Sends one message with its descriptors.
-pub(crate) fn send<T: Serialize>(socket: impl AsFd, message: &T, fds: &[BorrowedFd<'_>]) -> Result<(), PacketError> {
+pub(crate) fn send<T: Serialize>(
+    socket: impl AsFd,
+    message: &T,
+    fds: &[BorrowedFd<'_>],
+) -> Result<(), PacketError> {
     let mut packet = Vec::with_capacity(256);
     packet.extend_from_slice(&VERSION.to_le_bytes());
     packet.push(INLINE);

@@ -74,7 +74,8 @@ const ETC: [&str; 33] = [
     "ssl",
     "terminfo",
 ];
-const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n";
+const PASSWD: &str =
+    "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n";
 const GROUP: &str = "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n";
 const MAX_FILE: u64 = 8 << 20;
 const MAX_DEPTH: u32 = 8;
@@ -106,7 +107,8 @@ fn stamp() -> String {
 
 fn write_skeleton(dir: &Path, skeleton: &Path) -> Result<(), SysError> {
     let unfinished = dir.join("unfinished");
-    let step = |error: io::Error| SysError::new(format!("write the host image at {}", unfinished.display()), error);
+    let step =
+        |error: io::Error| SysError::new(format!("write the host image at {}", unfinished.display()), error);
     if unfinished.exists() {
         fs::remove_dir_all(&unfinished).map_err(step)?;
     }
@@ -124,7 +126,9 @@ fn fill(root: &Path) -> io::Result<()> {
     }
     for name in TOP {
         match fs::symlink_metadata(Path::new("/").join(name)) {
-            Ok(meta) if meta.is_symlink() => symlink(fs::read_link(Path::new("/").join(name))?, root.join(name))?,
+            Ok(meta) if meta.is_symlink() => {
+                symlink(fs::read_link(Path::new("/").join(name))?, root.join(name))?
+            }
             Ok(meta) if meta.is_dir() => fs::create_dir(root.join(name))?,
             _ => {}
         }
@@ -178,7 +182,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let layers = host_layers(dir.path()).unwrap();
         let root = &layers[0].lower;
-        for absent in ["etc/shadow", "etc/ssh", "etc/ssl/private", "etc/sudoers", "etc/gshadow", "etc/machine-id"] {
+        for absent in
+            ["etc/shadow", "etc/ssh", "etc/ssl/private", "etc/sudoers", "etc/gshadow", "etc/machine-id"]
+        {
             assert!(root.join(absent).symlink_metadata().is_err(), "{absent}");
         }
         for empty in ["root", "home", "run/lock", "var/lib", "tmp"] {

@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::CWD;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsmount, fsopen, open_tree};
 
-use crate::sys_error::{Step, SysError};
 use crate::sys;
+use crate::sys_error::{Step, SysError};
 pub(crate) use device_tree::DeviceTree;
 pub(crate) use host_image::host_layers;
 
