@@ -1,8 +1,6 @@
-//! A sandbox for one command: made, used, and gone, whatever happens in between.
-//!
-//! The sandbox is owned by this process, so even a `kill -9` at any point leaves nothing behind for longer than
-//! the owner's grace period.
+//! A sandbox that is to be gone should a signal come: made, used, and removed, whatever happens in between.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use ebbtide::proto::coreweave::sandbox::v1 as wire;
@@ -18,7 +16,7 @@ use crate::signals::Signals;
 /// How long the removal may take before we go without having seen its end.
 const REMOVAL: Duration = Duration::from_secs(10);
 
-/// A sandbox for one command.
+/// A sandbox that is to be gone should a signal come.
 pub(crate) struct Disposable {
     /// Its daemon.
     pub(crate) client: Client,
@@ -36,7 +34,11 @@ impl Disposable {
     ) -> Result<Self, Failure> {
         // The same id in every attempt, so that a lost answer does not make a second sandbox.
         let request_id = SandboxId::generate().to_string();
-        let create = context.call(home, async |client| client.create(spec.clone(), &request_id).await);
+        let asked = Cell::new(false);
+        let create = context.call(home, async |client| {
+            asked.set(true);
+            client.create(spec.clone(), &request_id).await
+        });
         tokio::pin!(create);
         let signal = tokio::select! {
             created = &mut create => {
@@ -45,6 +47,9 @@ impl Disposable {
             }
             signal = signals.next() => signal,
         };
+        if !asked.get() {
+            return Err(Failure::Interrupted { signal });
+        }
         // The request may be on its way: only its answer tells what there is to remove.
         let created = tokio::select! {
             created = timeout(REMOVAL, create) => created,

@@ -133,7 +133,7 @@ impl Failure {
             Self::CommandNotExecutable(_) => Some("ebb run -- sh -c 'ls -l $(command -v NAME)'"),
             Self::Slow { .. } | Self::Left { .. } => Some("ebb doctor"),
             Self::NoOwner { .. } => Some("ps -e"),
-            Self::CreateFailed { .. } => Some("ebb doctor"),
+            Self::CreateFailed { .. } => Some("ebb create --help"),
             Self::Client(error) => client_help(error),
             Self::Daemon(error) => error.help(),
             _ => None,

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use clap::Args;
 use ebbtide::proto::coreweave::sandbox::v1 as wire;
-use ebbtide_model::{HOST_IMAGE, OwnerProcess, Quantity};
+use ebbtide_model::{HOST_IMAGE, Invalid, OwnerProcess, Quantity};
 
 /// What a new sandbox is to be like.
 #[derive(Debug, Args)]
@@ -20,10 +20,10 @@ pub(crate) struct SpecArgs {
     #[arg(long, value_name = "DIR")]
     workdir: Option<String>,
     /// Cores, e.g. 500m or 2.
-    #[arg(long, value_name = "QUANTITY")]
+    #[arg(long, value_name = "QUANTITY", value_parser = quantity)]
     cpu: Option<Quantity>,
     /// Bytes of memory, e.g. 256Mi.
-    #[arg(long, value_name = "QUANTITY")]
+    #[arg(long, value_name = "QUANTITY", value_parser = quantity)]
     memory: Option<Quantity>,
     /// How long the sandbox may live, in seconds; the daemon's default otherwise.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(i32).range(1..))]
@@ -73,6 +73,10 @@ impl SpecArgs {
             ..Default::default()
         }
     }
+}
+
+fn quantity(text: &str) -> Result<Quantity, String> {
+    text.parse().map_err(|refused: Invalid| format!("{}; accepted: {}", refused.problem, refused.accepted))
 }
 
 /// A variable as `NAME=VALUE`.

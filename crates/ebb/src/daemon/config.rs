@@ -11,9 +11,7 @@ use thiserror::Error;
 
 /// A year: no sandbox is immortal.
 const LONGEST_SECONDS: u64 = 365 * 86_400;
-const DISK_POOL_BYTES: u64 = 64 << 30;
 const SMALLEST_DISK: u64 = 16 << 20;
-const POOL_SLOTS: usize = 4;
 
 /// Why a configuration cannot be used.
 #[derive(Debug, Error)]
@@ -169,16 +167,16 @@ impl Config {
         self.runtime.max_concurrent_creates
     }
 
+    /// How many slots are made ahead; `None` for the runtime's default.
     #[cfg_attr(not(test), expect(dead_code, reason = "for the Linux driver"))]
-    /// How many slots are made ahead.
-    pub(crate) fn pool_slots(&self) -> usize {
-        self.runtime.pool_slots.unwrap_or(POOL_SLOTS)
+    pub(crate) fn pool_slots(&self) -> Option<usize> {
+        self.runtime.pool_slots
     }
 
+    /// The size of the disk pool, which takes up only what is written to it; `None` for the runtime's default.
     #[cfg_attr(not(test), expect(dead_code, reason = "for the Linux driver"))]
-    /// The size of the disk pool, which takes up only what is written to it.
-    pub(crate) fn disk_pool_bytes(&self) -> u64 {
-        self.runtime.disk_pool.as_ref().and_then(Quantity::units).unwrap_or(DISK_POOL_BYTES)
+    pub(crate) fn disk_pool_bytes(&self) -> Option<u64> {
+        self.runtime.disk_pool.as_ref().and_then(Quantity::units)
     }
 }
 
@@ -220,7 +218,7 @@ mod tests {
         assert_eq!(config.limits().unowned_lifetime, Duration::from_secs(60));
         let resources = config.default_resources();
         assert_eq!((resources.cpu_milli, resources.memory_bytes, resources.pids), (Some(500), 64 << 20, 9));
-        assert_eq!((config.pool_slots(), config.disk_pool_bytes()), (0, 2 << 30));
+        assert_eq!((config.pool_slots(), config.disk_pool_bytes()), (Some(0), Some(2 << 30)));
         assert_eq!(config.max_concurrent_creates(), Some(3));
     }
 

@@ -28,10 +28,16 @@ impl DaemonLock {
         let path = home.daemon_lock();
         let failed = |error: io::Error| DaemonError::io(format!("lock {}", path.display()), error);
         let deadline = Instant::now() + limit;
-        let file = File::options().create(true).append(true).mode(0o600).open(&path).map_err(failed)?;
-        loop {
+        let lock = loop {
+            let file = File::options().create(true).append(true).mode(0o600).open(&path).map_err(failed)?;
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => break,
+                Ok(()) => {
+                    let lock = Self { file, path: path.clone() };
+                    // A file that was removed with its home while it was being locked excludes nobody.
+                    if lock.is_in_place() {
+                        break lock;
+                    }
+                }
                 Err(Errno::WOULDBLOCK | Errno::INTR) if Instant::now() < deadline => sleep(PAUSE).await,
                 Err(Errno::WOULDBLOCK | Errno::INTR) => {
                     let pid = std::fs::read_to_string(&path).unwrap_or_default();
@@ -40,9 +46,9 @@ impl DaemonLock {
                 }
                 Err(error) => return Err(failed(error.into())),
             }
-        }
-        file.set_len(0).and_then(|()| writeln!(&file, "{}", std::process::id())).map_err(failed)?;
-        Ok(Self { file, path })
+        };
+        lock.file.set_len(0).and_then(|()| writeln!(&lock.file, "{}", std::process::id())).map_err(failed)?;
+        Ok(lock)
     }
 
     /// Whether the home still is where it was: the lock's path names the file that we hold.

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ebbtide::{Home, HomeError};
+use ebbtide::{Home, HomeError, HomeLocation};
 use ebbtide_control::{Control, ControlConfig, ControlError};
 use ebbtide_driver::DriverError;
 use ebbtide_server::{ServeEnd, Server, ServerConfig, ServerError};
@@ -88,16 +88,18 @@ enum Told {
     HomeGone,
 }
 
-/// Runs the daemon of `home` until it is over.
+/// Runs the daemon of the home at `location` until it is over.
 pub(crate) async fn run(
-    home: &Home,
+    location: &HomeLocation,
     idle_exit: Option<Duration>,
     ready: &mut Ready,
 ) -> Result<(), DaemonError> {
     let mut signals = Signals::install()
         .map_err(|failure| DaemonError::io("listen for signals", io::Error::other(failure)))?;
     let patience = if ready.is_detached() { PREDECESSOR } else { Duration::ZERO };
-    let lock = DaemonLock::take_within(home, patience).await?;
+    let lock = DaemonLock::take_within(&location.open()?, patience).await?;
+    // Opened again: the one who held the lock before may have removed the run directory.
+    let home = &location.open()?;
     let config = Config::read(&home.config())?;
     let driver = driver::connect(home, &config).await?;
     let control = Control::open(control_config(home, &config)?, Arc::clone(&driver)).await?;

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use clap::Args;
-use ebbtide_model::SandboxId;
 use jiff::SignedDuration;
 
 use crate::context::Context;
+use crate::disposable::Disposable;
 use crate::failure::Failure;
 use crate::owner::owner;
+use crate::signals::Signals;
 use crate::spec::SpecArgs;
 use crate::view::{SandboxView, short};
 
@@ -40,18 +41,27 @@ pub(crate) struct Create {
 impl Create {
     /// Does it.
     pub(crate) async fn run(self, context: &Context) -> Result<u8, Failure> {
+        let mut signals = Signals::install()?;
         let home = context.home()?;
         let owner = match self.owner {
             Some(pid) => Some(owner(pid).map_err(|source| Failure::NoOwner { pid, source })?),
             None => None,
         };
         let spec = self.spec.spec(&self.command, owner);
-        let request_id = SandboxId::generate().to_string();
-        let (client, mut sandbox) =
-            context.call(&home, async |client| client.create(spec.clone(), &request_id).await).await?;
-        if !self.no_wait {
-            sandbox = client.wait_started(&sandbox.sandbox_id, START).await?;
-        }
+        let made = Disposable::make(context, &home, spec, &mut signals).await?;
+        let start = if self.no_wait { Duration::ZERO } else { START };
+        let started = tokio::select! {
+            started = made.client.wait_started(&made.id, start) => Ok(started),
+            signal = signals.next() => Err(Failure::Interrupted { signal }),
+        };
+        let sandbox = match started {
+            Ok(started) => started?,
+            // Nobody has learned its id yet.
+            Err(interrupted) => {
+                made.remove(context, &home, &mut signals).await;
+                return Err(interrupted);
+            }
+        };
         let view = SandboxView::from(sandbox);
         match view.state.as_str() {
             "failed" => {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use ebbtide::Select;
 use futures::StreamExt as _;
 use futures::stream;
@@ -20,16 +20,16 @@ const LIMIT: Duration = Duration::from_secs(60);
 ///
 /// Shows what would end; ends it only with --yes.
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(group(ArgGroup::new("which").required(true).args(["tags", "all"])), after_help = "\
 Examples:
   ebb purge --tag demo
   ebb purge --all --yes")]
 pub(crate) struct Purge {
     /// Those with this tag; repeated, those with all of them.
-    #[arg(long = "tag", short = 't', value_name = "TAG", required_unless_present = "all")]
+    #[arg(long = "tag", short = 't', value_name = "TAG")]
     tags: Vec<String>,
     /// Every sandbox of yours in this home.
-    #[arg(long, conflicts_with = "tags")]
+    #[arg(long)]
     all: bool,
     /// Do it.
     #[arg(long, short)]

@@ -1,4 +1,7 @@
 //! `ebb run`: one command in a sandbox of its own, which is gone afterwards.
+//!
+//! The sandbox is owned by this process, so even a `kill -9` at any point leaves nothing behind for longer than
+//! the owner's grace period.
 
 use clap::Args;
 use ebbtide::ExecCommand;

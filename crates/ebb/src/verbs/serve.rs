@@ -71,6 +71,6 @@ impl Serve {
 }
 
 async fn serve(context: &Context, idle_exit: Option<Duration>, ready: &mut Ready) -> Result<(), Failure> {
-    let home = context.home()?;
-    Ok(daemon::run(&home, idle_exit, ready).await?)
+    let location = context.location()?;
+    Ok(daemon::run(&location, idle_exit, ready).await?)
 }

@@ -1,0 +1,7 @@
+//! The real binary, as its users call it. One program for all of it: linking is what takes the time.
+
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail the test")]
+
+mod command_line;
+#[expect(dead_code, reason = "for tests that need a runtime")]
+mod support;
