@@ -173,7 +173,11 @@ fn http() -> http2::Builder<TokioExecutor> {
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_frame_size(MAX_FRAME)
-        .max_concurrent_streams(MAX_STREAMS);
+        .max_concurrent_streams(MAX_STREAMS)
+        // Input that crosses its command's exit on the way, and calls that are cancelled at once, are no attack
+        // here; counted as one, they would end a long-lived connection with everything on it.
+        .max_local_error_reset_streams(None)
+        .max_pending_accept_reset_streams(MAX_STREAMS as usize);
     http
 }
 

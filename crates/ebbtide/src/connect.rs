@@ -23,6 +23,11 @@ use crate::{Client, Error, Home};
 /// The first and the longest pause between two attempts.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(20));
 
+/// How many bytes may be on their way to us, for one call and for all of a connection, and in one frame.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 1 << 30;
+const MAX_FRAME: u32 = 1 << 20;
+
 /// How to reach a daemon.
 #[derive(Debug, Clone)]
 pub struct ConnectOptions {
@@ -154,5 +159,14 @@ async fn channel(socket: PathBuf, stream: UnixStream) -> Result<Channel, tonic::
         }
     });
     // The name is only the HTTP authority; the connector decides where to go.
-    Endpoint::from_static("http://ebbtide.invalid").connect_with_connector(connector).await
+    Endpoint::from_static("http://ebbtide.invalid")
+        // One command whose output nobody reads must not stop the other calls of the connection.
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(MAX_FRAME)
+        // Output that is on its way when a call is dropped counts as an error of ours; after a thousand of them
+        // the connection would end, with everything on it.
+        .http2_max_local_error_reset_streams(None)
+        .connect_with_connector(connector)
+        .await
 }

@@ -117,7 +117,10 @@ impl Client {
             let stream = first.take().ok_or_else(|| std::io::Error::other("connected only once"));
             async { stream.map(TokioIo::new) }
         });
-        let channel = Endpoint::from_static("http://ebbtide.invalid").connect_with_connector(connector).await;
+        let channel = Endpoint::from_static("http://ebbtide.invalid")
+            .http2_max_local_error_reset_streams(None)
+            .connect_with_connector(connector)
+            .await;
         let channel = channel.map_err(std::io::Error::other)?;
         Ok(Self {
             sandboxes: SandboxServiceClient::new(channel.clone()),

@@ -320,3 +320,67 @@ async fn requests_that_make_no_sense_are_refused_by_field() {
         assert_eq!(field(&running.next().await.unwrap_err()), name);
     }
 }
+
+/// Each of these calls ends while the client still writes, which HTTP/2 takes for misbehaviour if it is told to.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_connection_bears_any_number_of_commands_that_end_before_their_input() {
+    let daemon = Daemon::start().await;
+    let mut client = daemon.client().await;
+    let id = client.sandbox().await;
+    let callers = (0..16).map(|_| {
+        let (mut client, id) = (client.clone(), id.clone());
+        tokio::spawn(async move {
+            for _ in 0..500 {
+                let mut running = start(&mut client, &id, &["true"]).await.unwrap();
+                let input = running.input.take().unwrap();
+                let writer = tokio::spawn(async move {
+                    let chunk = Bytes::from_static(&[0; 512]);
+                    while input.send(request(Input::Stdin(chunk.clone()))).await.is_ok() {}
+                });
+                assert_eq!(running.finish().await.exit, Some(0));
+                drop(running);
+                writer.await.unwrap();
+            }
+        })
+    });
+    for caller in callers.collect::<Vec<_>>() {
+        caller.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn commands_that_read_nothing_hold_up_no_other_call() {
+    let daemon = Daemon::start().await;
+    let mut client = daemon.client().await;
+    let id = client.sandbox().await;
+    let mut stuck = Vec::new();
+    for _ in 0..8 {
+        let mut running = start(&mut client, &id, &["sleep", "1000"]).await.unwrap();
+        let input = running.input.take().unwrap();
+        let chunk = Bytes::from(vec![0; 64 << 10]);
+        let write = async { while input.send(request(Input::Stdin(chunk.clone()))).await.is_ok() {} };
+        assert!(timeout(Duration::from_millis(100), write).await.is_err(), "the input is bounded");
+        stuck.push((running, input));
+    }
+    let mut running = start(&mut client, &id, &["cat"]).await.unwrap();
+    running.send(Input::Stdin(vec![b'x'; 2 << 20].into())).await;
+    running.input = None;
+    assert_eq!(running.finish().await.stdout.len(), 2 << 20);
+}
+
+#[tokio::test]
+async fn a_server_that_ends_says_so_to_those_whose_command_it_ends() {
+    let daemon = Daemon::start().await;
+    let mut client = daemon.client().await;
+    let id = client.sandbox().await;
+    let mut running = start(&mut client, &id, &["sleep", "1000"]).await.unwrap();
+    assert!(matches!(running.next().await, Ok(Some(Output::Ready(_)))));
+    let Daemon { task, tell, control: _control, .. } = daemon;
+    tell.send(()).unwrap();
+    let cut_off = running.next().await.unwrap_err();
+    assert_eq!(
+        (cut_off.code(), reason(&cut_off).as_str()),
+        (Code::Unavailable, "CWSANDBOX_BACKEND_UNAVAILABLE")
+    );
+    timeout(SOON, task).await.unwrap().unwrap();
+}
