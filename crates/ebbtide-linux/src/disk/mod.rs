@@ -152,10 +152,8 @@ impl Pool {
 
     /// Makes a subvolume that holds `limit_bytes` at most. Its root belongs to root, mode 0755.
     ///
-    /// Refused when the limit is more than what is free now. A limit is not a reservation beyond that: sandboxes that fill up
-    /// together can exhaust the pool, and then get the error that a full disk gives.
+    /// A limit is not a reservation: who must not be disappointed compares with [`Pool::free_bytes`] before.
     pub fn create(&mut self, name: &str, limit_bytes: u64) -> Result<Subvolume, DiskError> {
-        self.check_room(limit_bytes)?;
         btrfs::create(self.root.as_fd(), name)
             .step(|| format!("make the subvolume {name}"))
             .map_err(|error| damaged_or(error, &self.file))?;
@@ -173,11 +171,9 @@ impl Pool {
         }
     }
 
-    /// Changes what a subvolume may hold, refused as in [`Pool::create`]. One that holds more already keeps it and cannot
-    /// write until it holds less.
+    /// Changes what a subvolume may hold. One that holds more already keeps it and cannot write until it holds less.
     pub fn set_limit(&self, name: &str, bytes: u64) -> Result<(), DiskError> {
         let directory = self.directory(name)?;
-        self.check_room(bytes)?;
         btrfs::limit(directory.as_fd(), bytes)
             .step(|| format!("bound the subvolume {name}"))
             .map_err(|error| damaged_or(error, &self.file))
@@ -225,11 +221,6 @@ impl Pool {
     /// The loop device under the pool.
     pub fn device(&self) -> &Path {
         &self.device
-    }
-
-    fn check_room(&self, wanted: u64) -> Result<(), DiskError> {
-        let free = self.free_bytes()?;
-        if free < wanted { Err(DiskError::Full { wanted, free }) } else { Ok(()) }
     }
 
     fn directory(&self, name: &str) -> Result<OwnedFd, DiskError> {
