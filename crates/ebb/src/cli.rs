@@ -45,7 +45,7 @@ pub(crate) fn main() -> ExitCode {
 
 fn act(verb: Verb, context: &Context) -> Result<u8, Failure> {
     if let Verb::Serve(serve) = &verb {
-        serve.prepare();
+        serve.prepare()?;
     }
     let mut builder = match verb {
         Verb::Serve(_) => tokio::runtime::Builder::new_multi_thread(),

@@ -187,8 +187,7 @@ fn client_help(error: &ebbtide::Error) -> Option<&'static str> {
     let reason = error.rejection()?.reason.as_deref()?;
     let known = ErrorReason::ALL.into_iter().find(|known| known.as_str() == reason)?;
     match known {
-        ErrorReason::SandboxNotFound => Some("ebb list --all"),
-        ErrorReason::SandboxNotRunning => Some("ebb create"),
+        ErrorReason::SandboxNotFound | ErrorReason::SandboxNotRunning => Some("ebb list --all"),
         ErrorReason::CapacityExhausted => Some("ebb list, then ebb stop ID"),
         ErrorReason::BackendUnavailable | ErrorReason::Internal => Some("ebb doctor"),
         ErrorReason::InvalidRequest | ErrorReason::NotImplemented => Some("ebb help"),

@@ -17,5 +17,10 @@ mod view;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    // Before anything else: the launcher must not have a second thread, nor anything of the command line's.
+    if arguments.next().is_some_and(|role| role == "internal-launcher") {
+        return ebbtide_linux::launcher_main(arguments);
+    }
     cli::main()
 }

@@ -28,7 +28,14 @@ pub use driver::{LinuxConfig, LinuxDriver};
 pub use launcher::launcher_main;
 pub use root::RootBuilder;
 pub use sys_error::SysError;
-#[expect(unsafe_code, reason = "descriptors that nobody in this process owns can only be closed by number")]
-mod descriptors;
 
-pub use descriptors::close_inherited_descriptors;
+/// Lets go of everything that was inherited but standard input, output and error.
+///
+/// For a daemon that is started on first use: its starter may have had anything open, down to the write end of a
+/// pipe whose reader waits for its end. To be called before the process has opened anything itself.
+///
+/// # Errors
+/// When the kernel does not know how (before Linux 5.9).
+pub fn close_inherited_descriptors() -> std::io::Result<()> {
+    sys::close_all_but(&[])
+}

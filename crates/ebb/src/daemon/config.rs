@@ -168,13 +168,11 @@ impl Config {
     }
 
     /// How many slots are made ahead; `None` for the runtime's default.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the Linux driver"))]
     pub(crate) fn pool_slots(&self) -> Option<usize> {
         self.runtime.pool_slots
     }
 
     /// The size of the disk pool, which takes up only what is written to it; `None` for the runtime's default.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the Linux driver"))]
     pub(crate) fn disk_pool_bytes(&self) -> Option<u64> {
         self.runtime.disk_pool.as_ref().and_then(Quantity::units)
     }

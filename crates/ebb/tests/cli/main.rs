@@ -3,5 +3,5 @@
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 
 mod command_line;
-#[expect(dead_code, reason = "for tests that need a runtime")]
+mod daemon;
 mod support;

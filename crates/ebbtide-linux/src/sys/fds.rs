@@ -27,7 +27,8 @@ pub(crate) fn close_on_exec_from(first: u32) -> io::Result<()> {
 
 fn close_range(first: u32, last: u32, flags: u32) -> io::Result<()> {
     // SAFETY: takes numbers only. A closed descriptor that some object still owns would be closed twice; the
-    // callers are clones that leave every such object behind without dropping it.
+    // callers are clones that leave every such object behind without dropping it, and a process that owns none
+    // yet.
     match unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
