@@ -198,7 +198,7 @@ impl Running {
                 let _ = self.child.wait();
                 descendants::waited(self.child.id());
                 let what = if ended.is_some() { "its output was still open" } else { "it was still running" };
-                panic!("{}: {what} after {:?}", self.text, self.limit);
+                panic!("{:.200}: {what} after {:?}", self.text, self.limit);
             }
             std::thread::sleep(Duration::from_millis(2));
         }
@@ -257,7 +257,7 @@ impl Output {
         assert_eq!(
             self.code(),
             code,
-            "exit code of {}\nstdout: {:.2000}\nstderr: {:.4000}",
+            "exit code of {:.200}\nstdout: {:.2000}\nstderr: {:.4000}",
             self.text,
             self.text(),
             self.error()

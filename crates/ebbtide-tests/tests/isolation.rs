@@ -38,7 +38,7 @@ seen["processes"] = {pid: open(f"/proc/{pid}/comm").read().strip() for pid in pi
 seen["interfaces"] = sorted(name for _, name in socket.if_nameindex())
 seen["hostname"] = socket.gethostname()
 seen["descriptors"] = sorted(int(fd) for fd in os.listdir("/proc/self/fd"))
-seen["status"] = dict(line.rstrip().split(":\t", 1) for line in open("/proc/self/status") if ":\t" in line)
+seen["status"] = {name: value.strip() for name, value in (line.split(":", 1) for line in open("/proc/self/status"))}
 seen["mounts"] = open("/proc/self/mountinfo").read()
 seen["cgroup"] = open("/proc/self/cgroup").read()
 for name in ["/root", "/home", "/var/lib", "/run"]:
@@ -127,7 +127,8 @@ fn a_sandbox_sees_nothing_of_the_host_and_reaches_nothing() {
 
     for directory in ["/root", "/home", "/var/lib", "/run"] {
         let listed = &seen[format!("list {directory}")];
-        let empty = listed.as_array().is_none_or(Vec::is_empty);
+        let own = |name: &Value| directory == "/run" && name == "lock";
+        let empty = listed.as_array().is_none_or(|names| names.iter().all(own));
         assert!(empty, "{directory}: {listed}");
     }
     is("canary", &["ENOENT"]);
@@ -139,11 +140,7 @@ fn a_sandbox_sees_nothing_of_the_host_and_reaches_nothing() {
         is(what, &["EACCES", "EPERM"]);
     }
     is("abstract", &["ECONNREFUSED", "ENOENT"]);
-    assert!(
-        seen["sysrq"] == "device" || seen["sysrq"] == "EACCES" || seen["sysrq"] == "EROFS",
-        "{}",
-        seen["sysrq"]
-    );
+    is("sysrq", &["device", "EACCES", "EROFS", "ENOENT"]);
     for what in ["kcore", "keys"] {
         let answer = &seen[what];
         assert!(*answer == 0 || answer.is_string(), "{what}: {answer} bytes could be read");

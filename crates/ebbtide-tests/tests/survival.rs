@@ -145,12 +145,26 @@ fn a_terminated_daemon_leaves_its_sandboxes() {
     let machine = Machine::take();
     let home = machine.home();
     let serve = home.ebb(["serve"]).spawn();
-    eventually("the daemon listens", LIMIT, || home.daemon());
+    eventually("the daemon listens", LIMIT, || {
+        home.run_dir_if_any()?.join("ebb.sock").exists().then_some(())
+    });
     let id = home.create(&[]);
     serve.signal(Signal::TERM);
     let _ = serve.wait().exited(0);
     assert!(is_alive(home.init_of(&id)));
     works(&home, &id);
+}
+
+#[test]
+fn a_first_call_finds_the_daemon_that_is_just_starting() {
+    let machine = Machine::take();
+    let home = machine.home();
+    let serve = home.ebb(["serve"]).spawn();
+    eventually("the daemon has the home", LIMIT, || home.daemon());
+    let _ = home.create(&[]);
+    assert_eq!(home.daemon(), Some(serve.pid()), "another daemon was started");
+    home.shutdown();
+    let _ = serve.wait().exited(0);
 }
 
 #[test]
@@ -174,16 +188,16 @@ fn a_killed_run_is_gone_after_the_grace() {
 fn a_killed_run_is_gone_after_the_grace_though_the_daemon_died_with_it() {
     let machine = Machine::take();
     let home = machine.home();
-    home.configure("[limits]\nowner_grace_seconds = 2\n");
+    home.configure("[limits]\nowner_grace_seconds = 3\n");
     let running = home.sh("sleep 600").spawn();
     let id = eventually("the command runs", LIMIT, || {
         let list = home.ebb(["list", "--state", "running", "--json"]).run().json();
         Some(list["sandboxes"][0]["id"].as_str()?.to_owned())
     });
     let init = home.init_of(&id);
+    running.signal(Signal::KILL);
     home.kill_daemon();
     home.kill_launcher();
-    running.signal(Signal::KILL);
     let _ = running.wait().exited(137);
     eventually("the init ends by itself", LIMIT, || (!is_alive(init)).then_some(()));
     assert_eq!(ended(&home, &id)["reason"], "owner_gone");
