@@ -34,7 +34,6 @@ const READ_ONLY: [&str; 4] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys"]
 pub(super) fn enter(inheritance: &mut Inheritance) -> Result<(), SysError> {
     let (roots, mounts) = protocol::receive::<Roots>(&inheritance.launcher)
         .map_err(|error| SysError::new("wait for the root file system", std::io::Error::other(error)))?;
-    become_root()?;
     let stage = inheritance.stage.clone();
     for (target, mount) in roots.targets.iter().zip(&mounts) {
         let at = if target.is_empty() { stage.clone() } else { stage.join(target) };
@@ -43,6 +42,8 @@ pub(super) fn enter(inheritance: &mut Inheritance) -> Result<(), SysError> {
     }
     drop(mounts);
     chdir(&stage).step(|| "enter the root".to_owned())?;
+    // Not before: the way to the stage leads through directories that are open to the host's root alone.
+    become_root()?;
     own_file_systems()?;
     pivot_root(".", ".").step(|| "change the root".to_owned())?;
     unmount(".", UnmountFlags::DETACH).step(|| "leave the old root".to_owned())?;
