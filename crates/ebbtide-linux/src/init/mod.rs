@@ -58,11 +58,8 @@ pub(crate) enum Readiness {
 
 /// The life of an init, from the first instruction of the clone.
 pub(crate) fn run(inheritance: Inheritance) -> ! {
-    let code = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| live(inheritance))) {
-        Ok(code) => code,
-        Err(_) => 70,
-    };
-    std::process::exit(code)
+    let life = std::panic::AssertUnwindSafe(|| live(inheritance));
+    std::process::exit(std::panic::catch_unwind(life).unwrap_or(70))
 }
 
 fn live(mut inheritance: Inheritance) -> i32 {
