@@ -63,18 +63,9 @@ impl DiskClass {
             Self::Memory { at } => {
                 let path = at.join(slot);
                 let data = std::ffi::CString::new(format!("mode=0755,size={bytes}")).unwrap_or_default();
+                let flags = MountFlags::NODEV | MountFlags::NOSUID;
                 fs::create_dir_all(&path)
-                    .map_err(std::io::Error::from)
-                    .and_then(|()| {
-                        mount(
-                            "ebb-disk",
-                            &path,
-                            "tmpfs",
-                            MountFlags::NODEV | MountFlags::NOSUID,
-                            Some(data.as_c_str()),
-                        )
-                        .map_err(std::io::Error::from)
-                    })
+                    .and_then(|()| Ok(mount("ebb-disk", &path, "tmpfs", flags, Some(data.as_c_str()))?))
                     .step(|| format!("mount a tmpfs at {}", path.display()))
                     .map_err(|error| failed(&error))?;
                 Ok(path)
@@ -148,6 +139,7 @@ impl DiskClass {
 fn refusal(error: &DiskError) -> Refusal {
     match error {
         DiskError::System(error) => failed(error),
+        DiskError::Full { .. } => Refusal::NoRoom(error.to_string()),
         error => Refusal::Failed { step: error.to_string(), errno: libc::EIO },
     }
 }

@@ -16,8 +16,10 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with};
 
 use crate::protocol::{self, FromLauncher, Refusal};
@@ -73,12 +75,26 @@ fn take_listener() -> Result<OwnedFd, SysError> {
 
 fn lock_home(arguments: &Arguments) -> Result<std::fs::File, Refusal> {
     let path = arguments.run_dir.join("launcher.lock");
-    let open = || -> io::Result<std::fs::File> {
-        let file = std::fs::File::options().create(true).truncate(false).write(true).open(&path)?;
-        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(file)
-    };
-    open().step(|| format!("lock {}", path.display())).map_err(|error| failed(&error))
+    let step = || format!("lock {}", path.display());
+    let file = std::fs::File::options().create(true).truncate(false).write(true).open(&path);
+    let file = file.step(step).map_err(|error| failed(&error))?;
+    // One that is about to end holds it for a moment longer.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(Errno::WOULDBLOCK) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(5))
+            }
+            Err(Errno::WOULDBLOCK) => {
+                return Err(Refusal::Unsupported {
+                    missing: format!("another launcher works on this home and holds {}", path.display()),
+                    help: "run `ebb shutdown`, or end that process".to_owned(),
+                });
+            }
+            Err(errno) => return Err(failed(&SysError::new(step(), errno))),
+        }
+    }
 }
 
 /// Tells the daemon that waits why there is no launcher.

@@ -306,7 +306,7 @@ impl Launcher {
     }
 
     /// Tells those who wait once it is plain that no slot can be made.
-    fn slot_failed(&mut self, refusal: Refusal) {
+    pub(super) fn slot_failed(&mut self, refusal: Refusal) {
         eprintln!("ebb internal-launcher: a slot failed: {refusal:?}");
         self.failures += 1;
         if self.failures < MOST_FAILURES {

@@ -4,7 +4,7 @@ use ebbtide_driver::Leftover;
 
 use super::server::Launcher;
 use super::slots::{Phase, Slot};
-use crate::protocol::{Destroyed, FromLauncher};
+use crate::protocol::{Destroyed, FromLauncher, Refusal};
 use crate::run_record::RunRecord;
 use crate::sys_error::SysError;
 
@@ -29,10 +29,16 @@ impl Launcher {
                 rustix::process::WaitId::PidFd(std::os::fd::AsFd::as_fd(&pidfd)),
                 rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOHANG,
             );
+            let mut unready = false;
             if let Some(slot) = self.slots[index].as_mut() {
                 slot.note("process", 1);
                 slot.note("namespace", NAMESPACES);
                 slot.phase = Phase::Releasing;
+                unready = slot.handshake.take().is_some();
+            }
+            if unready {
+                let step = "prepare a sandbox: its init has ended".to_owned();
+                self.slot_failed(Refusal::Failed { step, errno: libc::EIO });
             }
         }
         self.release(index);
