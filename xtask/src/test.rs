@@ -16,7 +16,7 @@ pub(crate) struct Options {
     /// Run the conformance kit of the Linux driver in virtual machines with Debian's own kernels instead.
     #[arg(long)]
     vm: bool,
-    /// With --vm: only kernels whose version starts with this, e.g. 6.1.
+    /// With --vm: only the kernel of this version, e.g. 6.1.
     #[arg(long, requires = "vm")]
     kernel: Option<String>,
     /// Run only the tests that match, handed on to the test runner; skips the lints and the documentation.

@@ -86,14 +86,14 @@ impl Guest {
         Ok(guest)
     }
 
-    /// The kernels whose version starts with `only`.
+    /// The kernels of the version `only`, e.g. 6.1, or all.
     pub(crate) fn kernels(&self, only: Option<&str>) -> Result<Vec<Kernel>, Error> {
         let boot = self.root.join("boot");
         let entries = fs::read_dir(&boot).map_err(Error::file("could not read", &boot))?;
         let mut kernels: Vec<Kernel> = entries
             .filter_map(Result::ok)
             .filter_map(|entry| entry.file_name().to_str()?.strip_prefix("vmlinuz-").map(str::to_owned))
-            .filter(|version| version.starts_with(only.unwrap_or_default()))
+            .filter(|version| only.is_none_or(|only| is_of(version, only)))
             .map(|version| Kernel {
                 image: boot.join(format!("vmlinuz-{version}")),
                 initrd: boot.join(format!("initrd.img-{version}")),
@@ -103,6 +103,11 @@ impl Guest {
         kernels.sort_by(|a, b| a.version.cmp(&b.version));
         Ok(kernels)
     }
+}
+
+/// Whether a kernel's version begins with the numbers of `wanted`: 6.1.0-56 is of 6.1, 6.12.95 is not.
+fn is_of(version: &str, wanted: &str) -> bool {
+    version.strip_prefix(wanted).is_some_and(|rest| !rest.starts_with(|next: char| next.is_ascii_digit()))
 }
 
 /// The stable kernel comes with the release, a newer one from its backports as long as the mirror has it.
@@ -155,5 +160,16 @@ fn remove_dir(path: &Path) -> Result<(), Error> {
         fs::remove_dir_all(path).map_err(Error::file("could not remove", path))
     } else {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_of;
+
+    #[test]
+    fn a_version_is_told_by_whole_numbers() {
+        assert!(is_of("6.1.0-56-cloud-amd64", "6.1") && is_of("6.12.95+deb12", "6.12.95"));
+        assert!(!is_of("6.12.95+deb12", "6.1"));
     }
 }

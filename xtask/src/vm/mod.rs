@@ -21,7 +21,7 @@ const NEEDS: [Need; 3] = [
     Need { file: "/sbin/mke2fs", package: "e2fsprogs" },
 ];
 
-/// Runs the kit under every kernel of the Debian root whose version starts with `only`; writes docs/vm.md if that is all.
+/// Runs the kit under the kernel of the version `only`, or under every one that there is, and then writes docs/vm.md.
 pub(crate) fn run(workspace: &Workspace, only: Option<&str>) -> Result<(), Error> {
     apt::install(&NEEDS)?;
     let directory = workspace.target.join("vm");

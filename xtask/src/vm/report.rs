@@ -1,5 +1,6 @@
 //! Writes docs/vm.md: what passed under which kernel.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -32,6 +33,9 @@ fn page(runs: &[Run]) -> String {
         for fact in run.output.lines().filter_map(|line| line.strip_prefix("fact ")) {
             let _ = writeln!(page, "- {fact}");
         }
+        for (builder, count) in passed(&run.output) {
+            let _ = writeln!(page, "- {count} checks passed with the root builder `{builder}`");
+        }
         let _ = writeln!(page, "- {} seconds from power on to power off\n\n```text", run.took.as_secs());
         for line in run.output.lines().filter(|line| is_result(line)) {
             let _ = writeln!(page, "{line}");
@@ -41,9 +45,19 @@ fn page(runs: &[Run]) -> String {
     page
 }
 
-/// The lines of the kit that name a check, and the sum of the test runner.
+/// The checks that did not pass, and the sum of the test runner.
 fn is_result(line: &str) -> bool {
-    ["ok  ", "skipped  ", "FAILED  ", "test result: "].iter().any(|start| line.starts_with(start))
+    line.starts_with("test ") && !line.ends_with(" ... ok")
+}
+
+/// How many checks passed with each way of building roots, the first part of a check's name.
+fn passed(output: &str) -> BTreeMap<&str, usize> {
+    let names = output.lines().filter_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... ok"));
+    let mut counts = BTreeMap::new();
+    for (builder, _) in names.filter_map(|name| name.split_once("::")) {
+        *counts.entry(builder).or_default() += 1;
+    }
+    counts
 }
 
 #[cfg(test)]
@@ -58,16 +72,18 @@ mod tests {
 
     #[test]
     fn only_a_script_that_ended_well_has_passed() {
-        assert!(run("ok       first\nresult 0\n").passed());
-        assert!(!run("FAILED   first\nresult 101\n").passed());
-        assert!(!run("ok       first\n").passed(), "the machine went off in the middle");
+        assert!(run("test a::first ... ok\nresult 0\n").passed());
+        assert!(!run("test a::first ... FAILED\nresult 101\n").passed());
+        assert!(!run("test a::first ... ok\n").passed(), "the machine went off in the middle");
     }
 
     #[test]
-    fn the_page_shows_facts_and_checks_and_no_noise() {
-        let page = page(&[run("fact cgroups cgroup2fs\nnoise\nFAILED   second: why\nresult 101\n")]);
+    fn the_page_counts_what_passed_and_names_what_did_not() {
+        let output =
+            "fact cgroups cgroup2fs\nnoise\ntest a::one ... ok\ntest a::two ... ok\ntest b::two ... FAILED\n";
+        let page = page(&[run(output)]);
         assert!(page.contains("## Linux 6.1.0: FAILED"));
-        assert!(page.contains("- cgroups cgroup2fs\n") && page.contains("\nFAILED   second: why\n"));
-        assert!(!page.contains("noise"));
+        assert!(page.contains("- cgroups cgroup2fs\n- 2 checks passed with the root builder `a`\n"));
+        assert!(page.contains("\ntest b::two ... FAILED\n") && !page.contains("noise"));
     }
 }
