@@ -27,7 +27,7 @@ fn a_create_that_asks_for_nonsense_makes_nothing() {
     for (args, what) in [
         (&["create", "--image", "no-such-image"][..], "no-such-image"),
         (&["create", "--memory", "lots"], "memory"),
-        (&["create", "--memory", "-1"], "memory"),
+        (&["create", "--memory=-1"], "memory"),
         (&["create", "--memory", "1"], "memory"),
         (&["create", "--cpu", "2 apples"], "cpu"),
         (&["create", "--cpu", "100000000"], "cpu"),
@@ -299,7 +299,7 @@ impl FullDisk {
         let (image, point) = (directory.join("disk.img"), directory.join("disk"));
         fs::create_dir(&point).unwrap();
         let file = fs::File::create(&image).unwrap();
-        file.set_len(256 << 20).unwrap();
+        file.set_len(1 << 30).unwrap();
         Self::tool("mkfs.ext4", &["-q", "-F", image.to_str().unwrap()]);
         Self::tool("mount", &["-o", "loop", image.to_str().unwrap(), point.to_str().unwrap()]);
         Self(point)

@@ -288,7 +288,7 @@ fn a_leaked_subvolume_is_found() {
     let pool = format!("/proc/{launcher}/root{}", line.split(' ').nth(4).unwrap());
     // BTRFS_IOC_SUBVOL_CREATE and BTRFS_IOC_SNAP_DESTROY.
     let script = "import fcntl, os, sys\nfd = os.open(sys.argv[1], os.O_RDONLY)\n\
-        fcntl.ioctl(fd, int(sys.argv[2], 16), bytes(8) + sys.argv[3].encode().ljust(4088, b'\\0'))";
+        fcntl.ioctl(fd, int(sys.argv[2], 16), bytearray(bytes(8) + sys.argv[3].encode().ljust(4088, b'\\0')))";
     finds(&home, "quota", SLOT, || {
         tool("python3", &["-c", script, &pool, "0x5000940e", SLOT]);
         Leak::new(move || drop(tool("python3", &["-c", script, &pool, "0x5000940f", SLOT])))
