@@ -89,6 +89,9 @@ pub enum Error {
         /// The id of ours.
         expected: String,
     },
+    /// The connection broke, so that it is not known what became of the call.
+    #[error("the connection to the daemon broke off ({0}); it may have been ended")]
+    Disconnected(String),
     /// The daemon refused or failed.
     #[error(transparent)]
     Rejected(#[from] Box<Rejection>),
@@ -154,7 +157,14 @@ impl From<tonic::Status> for Rejection {
 
 impl From<tonic::Status> for Error {
     fn from(status: tonic::Status) -> Self {
-        Self::Rejected(Box::new(status.into()))
+        let rejection = Rejection::from(status);
+        // Whatever the daemon itself says comes with a reason.
+        let broken =
+            matches!(rejection.code, Code::Unavailable | Code::Unknown | Code::Internal | Code::Cancelled);
+        if broken && rejection.reason.is_none() {
+            return Self::Disconnected(rejection.message);
+        }
+        Self::Rejected(Box::new(rejection))
     }
 }
 
@@ -174,13 +184,7 @@ impl Error {
 
     /// Whether the connection broke, so that it is not known what became of the call.
     pub fn is_disconnect(&self) -> bool {
-        self.rejection().is_some_and(|rejection| {
-            rejection.reason.is_none()
-                && matches!(
-                    rejection.code,
-                    Code::Unavailable | Code::Unknown | Code::Internal | Code::Cancelled
-                )
-        })
+        matches!(self, Self::Disconnected(_))
     }
 }
 
