@@ -2,6 +2,7 @@
 
 mod config;
 mod driver;
+mod inheritance;
 mod lock;
 mod ready;
 mod watch;
@@ -20,6 +21,7 @@ use ebbtide_server::{ServeEnd, Server, ServerConfig, ServerError};
 use thiserror::Error;
 use tracing::{error, info};
 
+pub(crate) use inheritance::shed;
 pub(crate) use lock::DaemonLock;
 pub(crate) use ready::Ready;
 

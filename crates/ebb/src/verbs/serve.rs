@@ -37,18 +37,9 @@ enum LogFormat {
 }
 
 impl Serve {
-    /// Cuts every tie to the one who started us. Must come before any thread and any file.
+    /// Lets go of what the starter left us. Must come before any thread and any file.
     pub(crate) fn prepare(&self) -> Result<(), Failure> {
-        if self.detached {
-            ebbtide_linux::close_inherited_descriptors()
-                .map_err(|error| Failure::io("let go of inherited descriptors", error))?;
-            // Fails only for the leader of a process group, which one who was just started is not.
-            let _ = rustix::process::setsid();
-        }
-        // What is made for sandboxes must be searchable by their users; what is private lies in private
-        // directories.
-        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-        Ok(())
+        Ok(daemon::shed(self.detached)?)
     }
 
     /// Does it.

@@ -72,7 +72,10 @@ fn whoever_is_not_root_is_told_so_before_anything_is_made() {
     let dir = tempfile::tempdir().unwrap();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let program = dir.path().join("ebb");
-    fs::copy(env!("CARGO_BIN_EXE_ebb"), &program).unwrap();
+    // Copied by another process: a file that we had open for writing could be kept open, and so not executable,
+    // by a child that another test forks at the same moment.
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_ebb")).arg(&program).status().unwrap();
+    assert!(copied.success());
     let home = dir.path().join("home");
     for verb in [&["run", "--", "true"][..], &["list"], &["serve"], &["shutdown"], &["purge", "--all"]] {
         let mut command = Command::new(&program);

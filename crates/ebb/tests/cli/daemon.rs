@@ -83,6 +83,28 @@ fn descriptors_that_were_left_open_do_not_reach_the_daemon() {
 }
 
 #[test]
+fn limits_of_the_starter_do_not_reach_the_daemon() {
+    let home = Home::new();
+    let mut shell = std::process::Command::new("sh");
+    shell
+        .args([
+            "-c",
+            "ulimit -S -n 64; ulimit -S -f 1000; umask 077; exec \"$0\" list",
+            env!("CARGO_BIN_EXE_ebb"),
+        ])
+        .env("EBBTIDE_HOME", home.path());
+    let answer = Answer::of(&mut shell);
+    assert_eq!(answer.code, 0, "{}", answer.stderr);
+    let limits = fs::read_to_string(format!("/proc/{}/limits", home.daemon().unwrap())).unwrap();
+    let soft = |name: &str| {
+        let line = limits.lines().find(|line| line.starts_with(name)).unwrap();
+        line[name.len()..].split_whitespace().next().unwrap().to_owned()
+    };
+    assert!(soft("Max open files").parse::<u64>().unwrap() > 64, "{limits}");
+    assert_eq!(soft("Max file size"), "unlimited", "{limits}");
+}
+
+#[test]
 fn a_second_daemon_on_a_home_is_refused_and_names_the_first() {
     let home = Home::new();
     let mut first = serve(&home, &[]);
