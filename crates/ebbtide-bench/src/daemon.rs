@@ -19,6 +19,19 @@ pub(crate) struct Daemon {
     client: Client,
 }
 
+/// When each call of a sandbox's life had its answer, from the first request on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Life {
+    /// CreateSandbox.
+    pub(crate) created: Duration,
+    /// The exit code of the first command.
+    pub(crate) answered: Duration,
+    /// DeleteSandbox.
+    pub(crate) deleted: Duration,
+    /// Wait.
+    pub(crate) gone: Duration,
+}
+
 impl Daemon {
     /// Starts a daemon for a new home in `state_dir`.
     pub(crate) async fn start(ebb: &Path, state_dir: &Path) -> Result<Self, Error> {
@@ -34,13 +47,16 @@ impl Daemon {
     }
 
     /// From the request to the answer of the first command, and on to the word that everything is gone.
-    pub(crate) async fn once(&self) -> Result<(Duration, Duration), Error> {
+    pub(crate) async fn once(&self) -> Result<Life, Error> {
         let started = Instant::now();
         let id = self.create().await?;
+        let created = started.elapsed();
         self.true_in(&id).await?;
         let answered = started.elapsed();
-        self.end(&id).await?;
-        Ok((answered, started.elapsed()))
+        self.delete(&id).await?;
+        let deleted = started.elapsed();
+        self.client.wait(&id).await?;
+        Ok(Life { created, answered, deleted, gone: started.elapsed() })
     }
 
     /// Makes a sandbox and waits until a command can be run in it.
@@ -60,7 +76,8 @@ impl Daemon {
     /// Stops a sandbox with no grace; over when everything of it is gone.
     pub(crate) async fn stop(&self, id: &str) -> Result<Duration, Error> {
         let started = Instant::now();
-        self.end(id).await?;
+        self.delete(id).await?;
+        self.client.wait(id).await?;
         Ok(started.elapsed())
     }
 
@@ -106,9 +123,8 @@ impl Daemon {
         }
     }
 
-    async fn end(&self, id: &str) -> Result<(), Error> {
+    async fn delete(&self, id: &str) -> Result<(), Error> {
         self.client.delete(id, Duration::ZERO, false).await?;
-        self.client.wait(id).await?;
         Ok(())
     }
 }

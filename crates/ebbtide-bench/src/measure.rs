@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, Life};
 use crate::helper::Helper;
 use crate::mounts::ExtraMounts;
 use crate::peers::{self, Oci};
@@ -91,14 +91,14 @@ pub(crate) struct Outcome {
     /// Whether the machine was left idle before each measurement.
     pub(crate) gaps: bool,
     samples: Vec<Samples>,
-    /// Until the answer of the first command, of [`Subject::EbbtideOnce`].
-    pub(crate) first_answer: Samples,
+    /// The calls that [`Subject::EbbtideOnce`] consists of, each by itself.
+    pub(crate) calls: [Samples; 4],
 }
 
 impl Outcome {
     pub(crate) fn new(mounts: usize, gaps: bool) -> Self {
         let samples = vec![Samples::default(); Subject::ALL.len()];
-        Self { mounts, gaps, samples, first_answer: Samples::default() }
+        Self { mounts, gaps, samples, calls: Default::default() }
     }
 
     /// The measurements of a contender.
@@ -112,10 +112,19 @@ impl Outcome {
     }
 
     fn add(&mut self, subject: Subject, round: &[Turn]) {
-        let taken = |pick: fn(&Turn) -> Duration| round.iter().map(pick).collect::<Vec<_>>();
-        self.add_times(subject, &taken(|turn| turn.taken));
-        if subject == Subject::EbbtideOnce {
-            self.first_answer.add_round(&taken(|turn| turn.first_answer));
+        self.add_times(subject, &round.iter().map(|turn| turn.taken).collect::<Vec<_>>());
+        let lives: Vec<&Life> = round.iter().filter_map(|turn| turn.life.as_ref()).collect();
+        if lives.is_empty() {
+            return;
+        }
+        let parts: [fn(&Life) -> Duration; 4] = [
+            |life| life.created,
+            |life| life.answered - life.created,
+            |life| life.deleted - life.answered,
+            |life| life.gone - life.deleted,
+        ];
+        for (samples, part) in self.calls.iter_mut().zip(parts) {
+            samples.add_round(&lives.iter().map(|life| part(life)).collect::<Vec<_>>());
         }
     }
 }
@@ -134,7 +143,7 @@ pub(crate) struct Aftermath {
 
 struct Turn {
     taken: Duration,
-    first_answer: Duration,
+    life: Option<Life>,
 }
 
 struct Contest<'a> {
@@ -232,8 +241,8 @@ impl Contest<'_> {
         let helper = &mut *self.helper;
         let taken = match subject {
             Subject::EbbtideOnce => {
-                let (first_answer, taken) = self.daemon.once().await?;
-                return Ok(Turn { taken, first_answer });
+                let life = self.daemon.once().await?;
+                return Ok(Turn { taken: life.gone, life: Some(life) });
             }
             Subject::Plain => helper.time(&peers::plain()),
             Subject::Unshare => helper.time(&peers::unshare()),
@@ -251,7 +260,7 @@ impl Contest<'_> {
             Subject::CrunDelete => stop(helper, self.crun, gap).await,
             Subject::RuncDelete => stop(helper, self.runc, gap).await,
         }?;
-        Ok(Turn { taken, first_answer: taken })
+        Ok(Turn { taken, life: None })
     }
 }
 

@@ -64,6 +64,9 @@ pub(crate) fn page(
     page
 }
 
+/// The calls of one life, as [`Outcome::calls`] has them.
+const CALLS: [&str; 4] =
+    ["of it: CreateSandbox", "of it: the first command", "of it: DeleteSandbox", "of it: Wait"];
 const ONCE: [Subject; 6] = [
     Subject::EbbtideOnce,
     Subject::Plain,
@@ -89,7 +92,9 @@ fn table(page: &mut String, name: &str, outcome: &Outcome, subjects: &[Subject],
     for subject in subjects {
         row(page, subject.name(), outcome.of(*subject), outcome.of(rival));
         if *subject == Subject::EbbtideOnce {
-            row(page, "ebbtide, of it until the command's answer", &outcome.first_answer, outcome.of(rival));
+            for (call, samples) in CALLS.iter().zip(&outcome.calls) {
+                row(page, call, samples, outcome.of(rival));
+            }
         }
     }
     page.push('\n');
