@@ -107,8 +107,8 @@ impl Ebb {
         let plain = if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() };
         let stdin = self.source.take().unwrap_or(plain);
         self.command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = self.command.spawn().unwrap_or_else(|error| panic!("{text}: {error}"));
-        descendants::started(child.id());
+        let mut child =
+            descendants::spawn(&mut self.command).unwrap_or_else(|error| panic!("{text}: {error}"));
         if let (Some(mut pipe), Some(bytes)) = (child.stdin.take(), self.stdin) {
             // A command may end without having read all of it.
             std::thread::spawn(move || pipe.write_all(&bytes));

@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io;
+use std::process::{Child, Command};
 use std::sync::{Mutex, Once, PoisonError};
 use std::time::Duration;
 
@@ -27,9 +29,13 @@ pub(crate) fn adopt_all() {
     });
 }
 
-/// Notes a child that somebody here waits for, so that nobody else reaps it.
-pub(crate) fn started(pid: u32) {
-    STARTED_HERE.lock().unwrap_or_else(PoisonError::into_inner).insert(pid);
+/// Starts a child that somebody here waits for, so that nobody else reaps it.
+pub(crate) fn spawn(command: &mut Command) -> io::Result<Child> {
+    // Held until the child is noted: it may end at once.
+    let mut ours = STARTED_HERE.lock().unwrap_or_else(PoisonError::into_inner);
+    let child = command.spawn()?;
+    ours.insert(child.id());
+    Ok(child)
 }
 
 /// The child has been waited for.

@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
-use std::os::unix::fs::{DirBuilderExt as _, chown};
+use std::os::unix::fs::chown;
 use std::time::Duration;
 
 use ebbtide::proto::coreweave::sandbox::v1 as wire;
@@ -274,7 +274,7 @@ fn a_full_disk_is_said_and_ends_nothing() {
     let home = machine.home();
     let disk = FullDisk::mount(home.directory());
     let home = home.below("disk/home");
-    fs::DirBuilder::new().mode(0o700).create(home.state_dir()).unwrap();
+    home.configure("[defaults]\ndisk = \"64Mi\"\n");
     let id = home.create(&[]);
     disk.fill();
     let output = home.ebb(["create"]).run();
