@@ -59,6 +59,19 @@ impl Context {
         Err(Error::NoDaemon { state_dir: home.state_dir().to_owned() }.into())
     }
 
+    /// As [`Context::call`], at first on a connection that is there already.
+    pub(crate) async fn call_on<T>(
+        &self,
+        home: &Home,
+        client: &Client,
+        call: impl AsyncFn(&Client) -> Result<T, Error>,
+    ) -> Result<T, Failure> {
+        match call(client).await {
+            Err(error) if error.is_disconnect() => Ok(self.call(home, call).await?.1),
+            answer => Ok(answer?),
+        }
+    }
+
     /// The daemon, and the full form of an id that may be abbreviated.
     pub(crate) async fn resolve(&self, home: &Home, id: &str) -> Result<(Client, String), Failure> {
         let (client, mut ids) = self.resolve_all(home, &[id.to_owned()]).await?;

@@ -36,6 +36,9 @@ pub(crate) enum Failure {
         /// Some of those that match.
         ids: Vec<String>,
     },
+    /// The program's name is empty.
+    #[error("the command is empty; leave it out for a sandbox that idles")]
+    EmptyCommand,
     /// The command is not in the sandbox.
     #[error("{0}")]
     CommandNotFound(String),

@@ -42,6 +42,9 @@ impl Create {
     /// Does it.
     pub(crate) async fn run(self, context: &Context) -> Result<u8, Failure> {
         let mut signals = Signals::install()?;
+        if self.command.first().is_some_and(String::is_empty) {
+            return Err(Failure::EmptyCommand);
+        }
         let home = context.home()?;
         let owner = match self.owner {
             Some(pid) => Some(owner(pid).map_err(|source| Failure::NoOwner { pid, source })?),
@@ -51,7 +54,9 @@ impl Create {
         let made = Disposable::make(context, &home, spec, &mut signals).await?;
         let start = if self.no_wait { Duration::ZERO } else { START };
         let started = tokio::select! {
-            started = made.client.wait_started(&made.id, start) => Ok(started),
+            started = context.call_on(&home, &made.client, async |client| {
+                client.wait_started(&made.id, start).await
+            }) => Ok(started),
             signal = signals.next() => Err(Failure::Interrupted { signal }),
         };
         let sandbox = match started {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::{ArgGroup, Args};
-use ebbtide::Select;
+use ebbtide::{Client, Select};
 use futures::StreamExt as _;
 use futures::stream;
 use serde::Serialize;
@@ -55,11 +55,12 @@ impl Purge {
         if !self.yes {
             return self.show(context, matched);
         }
-        let answer = client.purge(&self.tags, self.all, false).await?;
+        let purge = async |client: &Client| client.purge(&self.tags, self.all, false).await;
+        let answer = context.call_on(&home, &client, purge).await?;
         let mut failed = answer.failed;
         let ending = matched.iter().filter(|id| !failed.contains(id)).cloned();
         let waits = ending.map(async |id| {
-            let gone = wait_gone(&client, &id, LIMIT).await;
+            let gone = wait_gone(context, &home, &client, &id, LIMIT).await;
             gone.err().map(|failure| (id, failure))
         });
         let late: Vec<_> = stream::iter(waits).buffer_unordered(AT_ONCE).collect().await;

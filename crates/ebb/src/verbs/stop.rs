@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use ebbtide::Client;
+use ebbtide::{Client, Home};
 use futures::StreamExt as _;
 use futures::stream;
 use serde::Serialize;
@@ -66,7 +66,7 @@ impl Stop {
         let grace = Duration::from_secs(self.grace.into());
         let (client, ids) = context.resolve_all(&home, &self.ids).await?;
         let stops = self.ids.iter().zip(ids).map(async |(asked, id)| match id {
-            Ok(id) => (id.clone(), stop(&client, &id, grace, self.missing_ok).await),
+            Ok(id) => (id.clone(), stop(context, &home, &client, &id, grace, self.missing_ok).await),
             Err(Failure::NoSuchSandbox { .. }) if self.missing_ok => (asked.clone(), Ok(Outcome::Missing)),
             Err(failure) => (asked.clone(), Err(failure)),
         });
@@ -100,19 +100,36 @@ fn view(id: String, result: Result<Outcome, Failure>) -> TargetView {
     }
 }
 
-async fn stop(client: &Client, id: &str, grace: Duration, missing_ok: bool) -> Result<Outcome, Failure> {
-    if client.delete(id, grace, missing_ok).await?.is_none() {
+async fn stop(
+    context: &Context,
+    home: &Home,
+    client: &Client,
+    id: &str,
+    grace: Duration,
+    missing_ok: bool,
+) -> Result<Outcome, Failure> {
+    let delete = async |client: &Client| client.delete(id, grace, missing_ok).await;
+    if context.call_on(home, client, delete).await?.is_none() {
         return Ok(Outcome::Missing);
     }
-    wait_gone(client, id, grace + MARGIN).await?;
+    wait_gone(context, home, client, id, grace + MARGIN).await?;
     Ok(Outcome::Stopped)
 }
 
-/// Waits until a sandbox that is ending is gone, its record or not.
-pub(crate) async fn wait_gone(client: &Client, id: &str, limit: Duration) -> Result<(), Failure> {
-    match timeout(limit, client.wait(id)).await {
-        Ok(Err(error)) if !error.is_not_found() => Err(error.into()),
-        Ok(_) => Ok(()),
+/// Waits until a sandbox that is ending is gone, its record or not, also over the end of a daemon.
+pub(crate) async fn wait_gone(
+    context: &Context,
+    home: &Home,
+    client: &Client,
+    id: &str,
+    limit: Duration,
+) -> Result<(), Failure> {
+    let wait = context.call_on(home, client, async |client| match client.wait(id).await {
+        Err(error) if !error.is_not_found() => Err(error),
+        _ => Ok(()),
+    });
+    match timeout(limit, wait).await {
+        Ok(ended) => ended,
         Err(_) => Err(Failure::Slow { what: format!("the end of sandbox {id}"), seconds: limit.as_secs() }),
     }
 }
