@@ -41,7 +41,8 @@ fn a_daemon_that_dies_at_any_step_loses_no_sandbox_and_leaves_nothing() {
         let (serve, daemon) = serve(&home, point);
 
         // The caller tries again with the same request id, and so starts the next daemon.
-        let created = home.ebb(["create", "--json"]).limit(Duration::from_secs(120)).run();
+        let main = ["create", "--json", "--", "sh", "-c", "trap 'exit 4' TERM; while :; do sleep 0.05; done"];
+        let created = home.ebb(main).limit(Duration::from_secs(120)).run();
         let id = created.json()["id"].as_str().map(str::to_owned).unwrap_or_default();
         let sandboxes_after_create = sandboxes(&home);
         assert_eq!(sandboxes_after_create.len(), 1, "{point}: one create made {sandboxes_after_create:?}");
@@ -52,13 +53,16 @@ fn a_daemon_that_dies_at_any_step_loses_no_sandbox_and_leaves_nothing() {
             assert!(died, "{point} was never reached");
         }
         assert_eq!(home.exec(&id, "echo alive").run().ok(), "alive", "{point}");
-        let _ = home.ebb(["stop", "--grace", "0", &id]).limit(Duration::from_secs(120)).run().exited(0);
+        let _ = home.ebb(["stop", "--grace", "5", &id]).limit(Duration::from_secs(120)).run().exited(0);
         let sandbox = eventually("the sandbox ends", LIMIT, || {
             let sandbox = home.get(&id);
             sandbox["ended_at"].is_string().then_some(sandbox)
         });
         assert_eq!(sandbox["state"], "completed", "{point}: {sandbox}");
         assert_eq!(sandbox["reason"], "stopped", "{point}: {sandbox}");
+        // Its own, or that of the SIGKILL of a daemon that found it ending; never unknown.
+        let code = sandbox["exit_code"].as_i64();
+        assert!(matches!(code, Some(4 | 137)), "{point}: {sandbox}");
         assert!(!is_alive(daemon), "{point} was never reached");
         let _ = home.ebb(["doctor"]).run().exited(0);
         home.shutdown();
