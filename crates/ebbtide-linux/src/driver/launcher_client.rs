@@ -149,6 +149,20 @@ impl LauncherClient {
         if let Some((link, _)) = current.as_ref().filter(|(link, _)| link.is_open()) {
             return Ok(Arc::clone(link));
         }
+        let mut tried = 0;
+        let (link, reader) = loop {
+            match self.open().await {
+                // It was about to end, or was killed in this moment.
+                Err(DriverError::Unavailable(_)) if tried < TRIES => tried += 1,
+                result => break result?,
+            }
+        };
+        *current = Some((Arc::clone(&link), reader));
+        Ok(link)
+    }
+
+    /// Connects, and takes over what the launcher holds.
+    async fn open(&self) -> Result<(Arc<Link>, Reader), DriverError> {
         let path = self.0.config.run_dir.join("launcher.sock");
         let packets = match Packets::connect(&path) {
             Ok(packets) => packets,
@@ -162,15 +176,19 @@ impl LauncherClient {
             Arc::new(Link { packets, next: AtomicU64::new(1), pending: Mutex::new(Some(HashMap::new())) });
         let reader = Reader(tokio::spawn(read(Arc::downgrade(&self.0), Arc::clone(&link))).abort_handle());
         let listed = tokio::time::timeout(PATIENCE, link.call(&|seq| ToLauncher::List { seq })).await;
-        match listed {
-            Ok(Ok(FromLauncher::Listed { slots, .. })) => self.renew(&slots),
-            Ok(Ok(FromLauncher::Broken(refusal))) => return Err(refused(refusal)),
-            Ok(Ok(other)) => return Err(unexpected(&other)),
-            Ok(Err(problem)) => return Err(DriverError::Unavailable(problem)),
+        let problem = match listed {
+            Ok(Ok(FromLauncher::Listed { slots, .. })) => {
+                self.renew(&slots);
+                return Ok((link, reader));
+            }
+            Ok(Ok(FromLauncher::Broken(refusal))) => refused(refusal),
+            Ok(Ok(other)) => unexpected(&other),
+            Ok(Err(problem)) => DriverError::Unavailable(problem),
             Err(_) => return Err(DriverError::Unavailable("the launcher does not answer".to_owned())),
-        }
-        *current = Some((Arc::clone(&link), reader));
-        Ok(link)
+        };
+        // Nobody listens there any more.
+        let _ = std::fs::remove_file(&path);
+        Err(problem)
     }
 
     /// Takes over what a launcher says it holds.

@@ -5,24 +5,27 @@
 
 mod adopt;
 mod arguments;
+mod claims;
 mod disk_class;
 mod factory;
 mod namespace;
 mod server;
+mod set_up;
 mod slots;
 mod teardown;
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with};
 
-use crate::protocol::{self, FromLauncher, Refusal};
+use crate::protocol::{self, FromLauncher, Refusal, ToLauncher};
 use crate::sys_error::{Step, SysError};
 pub(crate) use arguments::Arguments;
 use server::Launcher;
@@ -99,14 +102,20 @@ fn lock_home(arguments: &Arguments) -> Result<std::fs::File, Refusal> {
 
 /// Tells the daemon that waits why there is no launcher.
 fn tell_broken(listener: &OwnedFd, refusal: Refusal) {
-    let flags = SocketFlags::CLOEXEC;
-    let timeout = rustix::event::Timespec { tv_sec: 10, tv_nsec: 0 };
-    let mut poll = [rustix::event::PollFd::new(listener, rustix::event::PollFlags::IN)];
-    if matches!(rustix::event::poll(&mut poll, Some(&timeout)), Ok(1))
-        && let Ok(socket) = accept_with(listener.as_fd(), flags)
-    {
+    if !readable_within(listener, 10) {
+        return;
+    }
+    let Ok(socket) = accept_with(listener, SocketFlags::CLOEXEC) else { return };
+    // Its question is read first: a socket that is closed with something unread loses what was sent.
+    if readable_within(&socket, 10) {
+        let _ = protocol::receive::<ToLauncher>(&socket);
         let _ = protocol::send(&socket, &FromLauncher::Broken(refusal), &[]);
     }
+}
+
+fn readable_within(fd: &OwnedFd, seconds: i64) -> bool {
+    let timeout = Timespec { tv_sec: seconds, tv_nsec: 0 };
+    matches!(poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&timeout)), Ok(1))
 }
 
 /// A failed step as an answer.

@@ -6,18 +6,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ebbtide_driver::Leftover;
-use ebbtide_model::{EffectiveResources, SandboxId};
 use rustix::event::{Timespec, epoll};
 use rustix::net::{SocketFlags, accept_with};
 
+use super::Arguments;
+use super::claims::Waiting;
 use super::disk_class::DiskClass;
 use super::slots::{Phase, Slot};
-use super::{Arguments, failed, namespace};
-use crate::cgroup::{self, Backend};
+use crate::cgroup::Backend;
 use crate::init::Readiness;
-use crate::protocol::{self, Claim, FromLauncher, Refusal, SlotState, ToLauncher};
-use crate::root::{DeviceTree, Layer, RootBuilder, host_layers};
+use crate::protocol::{self, FromLauncher, Refusal, SlotState, ToLauncher};
+use crate::root::{DeviceTree, Layers, RootBuilder};
 use crate::seccomp::Filter;
 use crate::slot::SlotDirs;
 use crate::sys_error::{Step, SysError};
@@ -40,20 +39,12 @@ const LONELY: Duration = Duration::from_secs(5);
 /// In place of a connection: nobody is to be told.
 const NOBODY: u64 = u64::MAX;
 
-/// A sandbox that waits for a slot.
-struct Waiting {
-    connection: u64,
-    seq: u64,
-    id: SandboxId,
-    resources: EffectiveResources,
-}
-
 pub(crate) struct Launcher {
     pub(super) arguments: Arguments,
     pub(super) dirs: SlotDirs,
     pub(super) cgroups: Box<dyn Backend>,
     pub(super) disk: DiskClass,
-    pub(super) layers: Vec<Layer>,
+    pub(super) layers: Layers,
     pub(super) builder: RootBuilder,
     pub(super) devices: DeviceTree,
     pub(super) filter: Arc<Filter>,
@@ -61,72 +52,17 @@ pub(crate) struct Launcher {
     pub(super) stage: PathBuf,
     /// Where layers are attached for a moment.
     pub(super) layer_stage: PathBuf,
-    epoll: OwnedFd,
+    pub(super) epoll: OwnedFd,
     pub(super) slots: Vec<Option<Slot>>,
     pub(super) free_slots: Vec<usize>,
-    connections: Vec<Option<OwnedFd>>,
-    waiting: VecDeque<Waiting>,
-    failures: u32,
-    retry: bool,
-    shutting_down: Option<(u64, u64)>,
+    pub(super) connections: Vec<Option<OwnedFd>>,
+    pub(super) waiting: VecDeque<Waiting>,
+    pub(super) failures: u32,
+    pub(super) retry: bool,
+    pub(super) shutting_down: Option<(u64, u64)>,
 }
 
 impl Launcher {
-    /// Makes everything that all sandboxes share, and takes over what is there.
-    pub(super) fn set_up(arguments: Arguments) -> Result<Self, Refusal> {
-        let step = |error: SysError| failed(&error);
-        let run = |name: &str| arguments.run_dir.join(name);
-        let (stage, layer_stage) = (run("root"), run("layer"));
-        let _ = rustix::process::setsid();
-        let _ = rustix::process::set_child_subreaper(Some(rustix::process::Pid::INIT));
-        let _ = rustix::thread::set_name(c"ebb-launcher");
-        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-        let core = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
-        let _ = rustix::process::setrlimit(rustix::process::Resource::Core, core);
-        for dir in [&stage, &layer_stage, &run("s")] {
-            std::fs::create_dir_all(dir).step(|| format!("make {}", dir.display())).map_err(step)?;
-        }
-        let needed = ["/proc", "/sys", "/sys/fs/cgroup", "/dev", "/usr", "/etc", "/lib", "/bin"]
-            .map(std::path::Path::new);
-        let own = [arguments.state_dir.as_path(), &arguments.run_dir, &arguments.ids_dir];
-        namespace::enter(&stage, &[&needed[..], &own[..]].concat()).map_err(step)?;
-        let cgroups = cgroup::detect(&arguments.home_id).map_err(|missing| Refusal::Unsupported {
-            missing,
-            help: "mount cgroup2 and run as root, or ask the administrator of this container host".to_owned(),
-        })?;
-        let disk = DiskClass::open(
-            &arguments.state_dir.join("pool.btrfs"),
-            &run("disk"),
-            arguments.disk_pool_bytes,
-        )?;
-        let layers = host_layers(&arguments.state_dir.join("host-image")).map_err(step)?;
-        let builder = arguments.root_builder.unwrap_or_else(RootBuilder::probe);
-        let devices = DeviceTree::make(&run("dev")).map_err(step)?;
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).step(|| "make an epoll").map_err(step)?;
-        let mut launcher = Self {
-            dirs: SlotDirs::new(&arguments.run_dir),
-            arguments,
-            cgroups,
-            disk,
-            layers,
-            builder,
-            devices,
-            filter: Arc::new(Filter::payload()),
-            stage,
-            layer_stage,
-            epoll,
-            slots: Vec::new(),
-            free_slots: Vec::new(),
-            connections: Vec::new(),
-            waiting: VecDeque::new(),
-            failures: 0,
-            retry: false,
-            shutting_down: None,
-        };
-        launcher.adopt();
-        Ok(launcher)
-    }
-
     /// Serves until there is nothing left to do.
     pub(super) fn serve(&mut self, listener: OwnedFd) -> Result<(), SysError> {
         self.watch(&listener, LISTENER).step(|| "watch the listening socket")?;
@@ -224,69 +160,6 @@ impl Launcher {
         }
     }
 
-    fn claim(&mut self, waiting: Waiting) {
-        if self.slots.iter().flatten().any(|slot| slot.sandbox.as_ref() == Some(&waiting.id)) {
-            let message = FromLauncher::Claimed { seq: waiting.seq, result: Ok(Claim::Existing) };
-            self.tell(waiting.connection, &message);
-            return;
-        }
-        let live = self.slots.iter().flatten().filter(|slot| slot.sandbox.is_some()).count();
-        if let Err(refusal) = self.disk.reserve(waiting.resources.disk_bytes, live) {
-            self.tell(waiting.connection, &FromLauncher::Claimed { seq: waiting.seq, result: Err(refusal) });
-            return;
-        }
-        self.waiting.push_back(waiting);
-        self.serve_waiting();
-    }
-
-    /// Gives ready slots to those who wait.
-    fn serve_waiting(&mut self) {
-        while let Some(index) = self.slots.iter().position(|slot| {
-            slot.as_ref().is_some_and(|slot| slot.phase == Phase::Ready && slot.sandbox.is_none())
-        }) {
-            let Some(waiting) = self.waiting.pop_front() else { return };
-            let result = self.give(index, &waiting).map(|()| Claim::Fresh);
-            self.tell(waiting.connection, &FromLauncher::Claimed { seq: waiting.seq, result });
-        }
-    }
-
-    fn give(&mut self, index: usize, waiting: &Waiting) -> Result<(), Refusal> {
-        let Some(slot) = self.slots[index].as_mut() else { return Ok(()) };
-        let result = self
-            .cgroups
-            .limit(&slot.name, &waiting.resources)
-            .map_err(|error| failed(&error))
-            .and_then(|()| {
-                self.disk.set_limit(&slot.name, waiting.resources.disk_bytes, waiting.resources.memory_bytes)
-            })
-            .and_then(|()| self.dirs.claim(&slot.name, &waiting.id).map_err(|error| failed(&error)));
-        match result {
-            Ok(()) => slot.sandbox = Some(waiting.id.clone()),
-            Err(_) => drop(self.cgroups.kill(&slot.name)),
-        }
-        result
-    }
-
-    fn destroy(&mut self, connection: u64, seq: u64, id: &SandboxId) {
-        self.waiting.retain(|waiting| waiting.id != *id);
-        let index = self
-            .slots
-            .iter()
-            .position(|slot| slot.as_ref().is_some_and(|slot| slot.sandbox.as_ref() == Some(id)));
-        let Some(index) = index else {
-            self.tell(connection, &FromLauncher::Destroyed { seq, outcome: None });
-            return;
-        };
-        if let Some(slot) = self.slots[index].as_mut() {
-            slot.waiters.push((connection, seq, Instant::now()));
-            if slot.phase == Phase::Ready {
-                let _ = self.cgroups.kill(&slot.name);
-                return;
-            }
-        }
-        self.release(index);
-    }
-
     fn handshake(&mut self, index: usize) {
         let Some(slot) = self.slots.get_mut(index).and_then(Option::as_mut) else { return };
         let Some(handshake) = slot.handshake.take() else { return };
@@ -378,26 +251,6 @@ impl Launcher {
             eprintln!("ebb internal-launcher: {error}; trying again");
         }
         self.retry = true;
-    }
-
-    fn leftovers(&self) -> Vec<Leftover> {
-        let known = |name: &String| {
-            self.slots.iter().flatten().any(|slot| slot.name == *name && slot.phase != Phase::Released)
-        };
-        let leftover = |kind: &str, name: String| Leftover { kind: kind.to_owned(), name };
-        let cgroups = self.cgroups.slots().into_iter().filter(|name| !known(name));
-        let disks = self.disk.slots().into_iter().filter(|name| !known(name));
-        let dirs = self
-            .dirs
-            .names()
-            .into_iter()
-            .filter(|name| !self.slots.iter().flatten().any(|slot| slot.dir_name() == name));
-        cgroups
-            .flat_map(|name| self.cgroups.remains(&name))
-            .map(|path| leftover("cgroup", path.display().to_string()))
-            .chain(disks.map(|name| leftover("disk", name)))
-            .chain(dirs.map(|name| leftover("directory", self.dirs.root().join(name).display().to_string())))
-            .collect()
     }
 
     /// Ends every slot; the launcher ends once they are gone. Where nobody has asked for it, the records of ended

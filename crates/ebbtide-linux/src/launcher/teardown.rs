@@ -97,4 +97,25 @@ impl Launcher {
             self.tell(connection, &FromLauncher::Destroyed { seq, outcome: Some(outcome) });
         }
     }
+
+    /// What carries the home's mark and belongs to no slot.
+    pub(super) fn leftovers(&self) -> Vec<Leftover> {
+        let known = |name: &String| {
+            self.slots.iter().flatten().any(|slot| slot.name == *name && slot.phase != Phase::Released)
+        };
+        let leftover = |kind: &str, name: String| Leftover { kind: kind.to_owned(), name };
+        let cgroups = self.cgroups.slots().into_iter().filter(|name| !known(name));
+        let disks = self.disk.slots().into_iter().filter(|name| !known(name));
+        let dirs = self
+            .dirs
+            .names()
+            .into_iter()
+            .filter(|name| !self.slots.iter().flatten().any(|slot| slot.dir_name() == name));
+        cgroups
+            .flat_map(|name| self.cgroups.remains(&name))
+            .map(|path| leftover("cgroup", path.display().to_string()))
+            .chain(disks.map(|name| leftover("disk", name)))
+            .chain(dirs.map(|name| leftover("directory", self.dirs.root().join(name).display().to_string())))
+            .collect()
+    }
 }

@@ -55,7 +55,7 @@ impl DeviceTree {
     /// A detached read-only clone for one sandbox.
     pub(crate) fn clone_for_sandbox(&self) -> Result<OwnedFd, SysError> {
         let clone = super::detached_clone(&self.path).step(|| "clone the device tree".to_owned())?;
-        sys::make_read_only(clone.as_fd(), false).step(|| "make the device tree read-only".to_owned())?;
+        sys::make_read_only(clone.as_fd()).step(|| "make the device tree read-only".to_owned())?;
         Ok(clone)
     }
 }

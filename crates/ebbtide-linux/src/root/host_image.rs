@@ -1,6 +1,6 @@
 //! The image `host`: the host's own programs, by an allow-list, and nothing of its data.
 //!
-//! `/usr` is a layer as it is. Everything else is a skeleton written once: the links that lead into `/usr`,
+//! `/usr` is shown as it is, read-only. Everything else is a skeleton written once: the links that lead into `/usr`,
 //! empty directories, and those files of `/etc` that programs need to run. A file of `/etc` gets in only if its
 //! name is listed and everybody on the host may read it; users and groups are our own.
 
@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use super::Layer;
+use super::Layers;
 use crate::sys_error::SysError;
 
 /// Raised when the skeleton's content changes.
@@ -81,19 +81,14 @@ const MAX_FILE: u64 = 8 << 20;
 const MAX_DEPTH: u32 = 8;
 
 /// The layers of the image `host`; the skeleton is kept below `dir` and written if it is absent or outdated.
-pub(crate) fn host_layers(dir: &Path) -> Result<Vec<Layer>, SysError> {
+pub(crate) fn host_layers(dir: &Path) -> Result<Layers, SysError> {
     let skeleton = dir.join(stamp());
     if !skeleton.exists() {
         write_skeleton(dir, &skeleton)?;
     }
-    let mut layers = vec![Layer { target: String::new(), lower: skeleton }];
-    for name in ["usr"].into_iter().chain(TOP) {
-        let path = Path::new("/").join(name);
-        if path.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
-            layers.push(Layer { target: name.to_owned(), lower: path });
-        }
-    }
-    Ok(layers)
+    let shown = ["usr"].into_iter().chain(TOP).map(|name| (name.to_owned(), Path::new("/").join(name)));
+    let shown = shown.filter(|(_, path)| path.symlink_metadata().is_ok_and(|meta| meta.is_dir())).collect();
+    Ok(Layers { root: skeleton, shown })
 }
 
 /// Names the skeleton by what it is made of, so that a change of the host makes a new one.
@@ -181,7 +176,7 @@ mod tests {
     fn the_skeleton_holds_no_secret_and_is_written_once() {
         let dir = tempfile::tempdir().unwrap();
         let layers = host_layers(dir.path()).unwrap();
-        let root = &layers[0].lower;
+        let root = &layers.root;
         for absent in
             ["etc/shadow", "etc/ssh", "etc/ssl/private", "etc/sudoers", "etc/gshadow", "etc/machine-id"]
         {
@@ -192,7 +187,7 @@ mod tests {
         }
         assert_eq!(fs::read_to_string(root.join("etc/passwd")).unwrap(), PASSWD);
         let written = root.metadata().unwrap().ino();
-        assert_eq!(host_layers(dir.path()).unwrap()[0].lower.metadata().unwrap().ino(), written);
+        assert_eq!(host_layers(dir.path()).unwrap().root.metadata().unwrap().ino(), written);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 }

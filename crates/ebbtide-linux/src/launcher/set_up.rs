@@ -1,0 +1,73 @@
+//! Making everything that all sandboxes of a home share.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use rustix::event::epoll;
+
+use super::disk_class::DiskClass;
+use super::server::Launcher;
+use super::{Arguments, failed, namespace};
+use crate::cgroup;
+use crate::protocol::Refusal;
+use crate::root::{DeviceTree, RootBuilder, host_layers};
+use crate::seccomp::Filter;
+use crate::slot::SlotDirs;
+use crate::sys_error::{Step, SysError};
+
+impl Launcher {
+    /// Makes everything that all sandboxes share, and takes over what is there.
+    pub(super) fn set_up(arguments: Arguments) -> Result<Self, Refusal> {
+        let step = |error: SysError| failed(&error);
+        let run = |name: &str| arguments.run_dir.join(name);
+        let (stage, layer_stage) = (run("root"), run("layer"));
+        let _ = rustix::process::setsid();
+        let _ = rustix::process::set_child_subreaper(Some(rustix::process::Pid::INIT));
+        let _ = rustix::thread::set_name(c"ebb-launcher");
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+        let core = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+        let _ = rustix::process::setrlimit(rustix::process::Resource::Core, core);
+        for dir in [&stage, &layer_stage, &run("s")] {
+            std::fs::create_dir_all(dir).step(|| format!("make {}", dir.display())).map_err(step)?;
+        }
+        let needed = ["/proc", "/sys", "/sys/fs/cgroup", "/dev", "/usr", "/etc", "/lib", "/bin"]
+            .map(std::path::Path::new);
+        let own = [arguments.state_dir.as_path(), &arguments.run_dir, &arguments.ids_dir];
+        namespace::enter(&stage, &[&needed[..], &own[..]].concat()).map_err(step)?;
+        let cgroups = cgroup::detect(&arguments.home_id).map_err(|missing| Refusal::Unsupported {
+            missing,
+            help: "mount cgroup2 and run as root, or ask the administrator of this container host".to_owned(),
+        })?;
+        let disk = DiskClass::open(
+            &arguments.state_dir.join("pool.btrfs"),
+            &run("disk"),
+            arguments.disk_pool_bytes,
+        )?;
+        let layers = host_layers(&arguments.state_dir.join("host-image")).map_err(step)?;
+        let builder = arguments.root_builder.unwrap_or_else(RootBuilder::probe);
+        let devices = DeviceTree::make(&run("dev")).map_err(step)?;
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).step(|| "make an epoll").map_err(step)?;
+        let mut launcher = Self {
+            dirs: SlotDirs::new(&arguments.run_dir),
+            arguments,
+            cgroups,
+            disk,
+            layers,
+            builder,
+            devices,
+            filter: Arc::new(Filter::payload()),
+            stage,
+            layer_stage,
+            epoll,
+            slots: Vec::new(),
+            free_slots: Vec::new(),
+            connections: Vec::new(),
+            waiting: VecDeque::new(),
+            failures: 0,
+            retry: false,
+            shutting_down: None,
+        };
+        launcher.adopt();
+        Ok(launcher)
+    }
+}
