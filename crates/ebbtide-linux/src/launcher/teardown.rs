@@ -57,16 +57,16 @@ impl Launcher {
                 }
             }
         }
-        let told = slot.sandbox.clone();
-        let wanted = slot.sandbox.is_none() || !slot.waiters.is_empty();
-        if wanted {
-            self.forget(slot);
-            self.free_slots.push(index);
-        } else {
-            self.slots[index] = Some(slot);
-        }
-        if let Some(id) = told {
-            self.tell_all(&FromLauncher::Exited { id });
+        match slot.sandbox.clone().filter(|_| slot.waiters.is_empty()) {
+            // It has ended by itself; its record waits to be read.
+            Some(id) => {
+                self.slots[index] = Some(slot);
+                self.tell_all(&FromLauncher::Exited { id });
+            }
+            None => {
+                self.forget(slot);
+                self.free_slots.push(index);
+            }
         }
     }
 
