@@ -33,8 +33,8 @@ fn sandboxes_outlive_the_daemon_and_the_next_one_takes_them_over() {
     eventually("the main command ends while no daemon runs", LIMIT, || (!is_alive(init)).then_some(()));
     assert!(home.daemon().is_none(), "somebody started a daemon");
 
-    assert_eq!(home.live(), 9, "not all were taken over");
     let sandbox = ended(&home, &meanwhile);
+    assert_eq!(home.live(), 9, "not all were taken over");
     assert_eq!((&sandbox["state"], &sandbox["exit_code"]), (&"completed".into(), &5.into()), "{sandbox}");
     assert_eq!(sandbox["reason"], "main_exited");
     for id in idle.iter().chain([&later]) {

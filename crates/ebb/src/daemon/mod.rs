@@ -98,8 +98,16 @@ pub(crate) async fn run(
 ) -> Result<(), DaemonError> {
     let mut signals = Signals::install()
         .map_err(|failure| DaemonError::io("listen for signals", io::Error::other(failure)))?;
-    let patience = if ready.is_detached() { PREDECESSOR } else { Duration::ZERO };
-    let lock = DaemonLock::take_within(&location.open()?, patience).await?;
+    let home = &location.open()?;
+    let lock = if ready.is_detached() {
+        match DaemonLock::take_unless_served(home, PREDECESSOR).await? {
+            Some(lock) => lock,
+            // Somebody else has started one meanwhile: that is as good for the one who started us.
+            None => return ready.announce(home),
+        }
+    } else {
+        DaemonLock::take_within(home, Duration::ZERO).await?
+    };
     // Opened again: the one who held the lock before may have removed the run directory.
     let home = &location.open()?;
     let config = Config::read(&home.config())?;
