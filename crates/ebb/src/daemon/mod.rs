@@ -110,6 +110,12 @@ pub(crate) async fn run(
     };
     // Opened again: the one who held the lock before may have removed the run directory.
     let home = &location.open()?;
+    if ready.is_detached()
+        && let Err(problem) = ebbtide_linux::enter_own_cgroup(home.id())
+    {
+        // Only a convenience is lost: a daemon that ends with its first caller's scope is started again.
+        info!(%problem, "staying in the cgroup of the first caller");
+    }
     let config = Config::read(&home.config())?;
     let driver = driver::connect(home, &config).await?;
     let control = Control::open(control_config(home, &config)?, Arc::clone(&driver)).await?;
@@ -149,6 +155,9 @@ pub(crate) async fn run(
             info!(signal, "leaving the sandboxes to the next daemon");
             control.close().await;
         }
+    }
+    if ready.is_detached() {
+        ebbtide_linux::leave_own_cgroup(home.id());
     }
     // Held until nothing is left to do, so that a successor never meets us half gone.
     drop(lock);

@@ -4,6 +4,8 @@ use std::path::Path;
 
 use super::procfs::{entries, own_mounts};
 use super::slots::{Slots, slot_in};
+use crate::cgroup::OWN_LEAF;
+
 use super::{AuditError, AuditScope, Found, Kind, Owner};
 
 /// How deep a payload may nest cgroups of its own before the walk stops looking.
@@ -26,7 +28,7 @@ fn descend(directory: &Path, slots: &Slots, depth: usize, found: &mut Vec<Found>
     // Below the home's own directory everything must be a slot.
     let owner = match slot_in(&path) {
         Some(slot) => slots.owner(&slot),
-        None if depth == DEPTH => Owner::Home,
+        None if depth == DEPTH || directory.ends_with(OWN_LEAF) => Owner::Home,
         None => Owner::Nobody,
     };
     found.push(Found::new(Kind::Cgroup, path, owner, ""));

@@ -5,6 +5,7 @@
 //! nobody ever writes the pid of another, which would wait out a grace period of the kernel.
 
 mod hybrid;
+mod own;
 mod tree;
 mod unified;
 
@@ -15,6 +16,8 @@ use ebbtide_model::EffectiveResources;
 
 use crate::sys_error::SysError;
 use hybrid::Hybrid;
+pub(crate) use own::LEAF as OWN_LEAF;
+pub use own::{enter_own_cgroup, leave_own_cgroup};
 use tree::Tree;
 use unified::Unified;
 

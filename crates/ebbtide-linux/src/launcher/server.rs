@@ -13,7 +13,7 @@ use super::Arguments;
 use super::claims::Waiting;
 use super::disk_class::DiskClass;
 use super::slots::{Phase, Slot};
-use crate::cgroup::Backend;
+use crate::cgroup::{self, Backend};
 use crate::init::Readiness;
 use crate::protocol::{self, FromLauncher, Refusal, SlotState, ToLauncher};
 use crate::root::{DeviceTree, Layers, RootBuilder};
@@ -278,6 +278,7 @@ impl Launcher {
             return false;
         }
         self.disk.close();
+        cgroup::leave_own_cgroup(&self.arguments.home_id);
         self.cgroups.remove_home();
         self.tell(connection, &FromLauncher::ShutDown { seq, pid: std::process::id() });
         true
