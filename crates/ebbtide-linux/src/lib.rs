@@ -24,7 +24,7 @@ mod slot;
 mod sys;
 mod sys_error;
 
-pub use cgroup::{enter_own_cgroup, leave_own_cgroup};
+pub use cgroup::OwnCgroup;
 pub use driver::{LinuxConfig, LinuxDriver};
 pub use launcher::launcher_main;
 pub use root::RootBuilder;

@@ -17,6 +17,7 @@ use std::time::Duration;
 use ebbtide::{Home, HomeError, HomeLocation};
 use ebbtide_control::{Control, ControlConfig, ControlError};
 use ebbtide_driver::DriverError;
+use ebbtide_linux::OwnCgroup;
 use ebbtide_server::{ServeEnd, Server, ServerConfig, ServerError};
 use thiserror::Error;
 use tracing::{error, info};
@@ -110,9 +111,8 @@ pub(crate) async fn run(
     };
     // Opened again: the one who held the lock before may have removed the run directory.
     let home = &location.open()?;
-    if ready.is_detached()
-        && let Err(problem) = ebbtide_linux::enter_own_cgroup(home.id())
-    {
+    let own_cgroup = ready.is_detached().then(|| OwnCgroup::enter(home.id()));
+    if let Some(Err(problem)) = &own_cgroup {
         // Only a convenience is lost: a daemon that ends with its first caller's scope is started again.
         info!(%problem, "staying in the cgroup of the first caller");
     }
@@ -156,9 +156,7 @@ pub(crate) async fn run(
             control.close().await;
         }
     }
-    if ready.is_detached() {
-        ebbtide_linux::leave_own_cgroup(home.id());
-    }
+    drop(own_cgroup);
     // Held until nothing is left to do, so that a successor never meets us half gone.
     drop(lock);
     end?;

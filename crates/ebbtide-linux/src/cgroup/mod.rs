@@ -16,8 +16,8 @@ use ebbtide_model::EffectiveResources;
 
 use crate::sys_error::SysError;
 use hybrid::Hybrid;
-pub(crate) use own::LEAF as OWN_LEAF;
-pub use own::{enter_own_cgroup, leave_own_cgroup};
+pub use own::OwnCgroup;
+pub(crate) use own::{LEAF as OWN_LEAF, leave_own_cgroup};
 use tree::Tree;
 use unified::Unified;
 
