@@ -18,6 +18,11 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
+    /// The file of the disk pool.
+    pub(crate) fn disk_pool(&self) -> PathBuf {
+        self.state_dir.join("pool.btrfs")
+    }
+
     /// The command line, after the name of the role.
     pub(crate) fn to_args(&self) -> Vec<OsString> {
         let path = |path: &Path| path.as_os_str().to_owned();

@@ -36,6 +36,8 @@ const MOST_FAILURES: u32 = 3;
 
 /// How long a launcher that holds no sandbox waits for a daemon.
 const LONELY: Duration = Duration::from_secs(5);
+/// How long after the last release the disk is trimmed.
+pub(super) const TRIM_AFTER: Duration = Duration::from_secs(5);
 /// In place of a connection: nobody is to be told.
 const NOBODY: u64 = u64::MAX;
 
@@ -59,6 +61,8 @@ pub(crate) struct Launcher {
     pub(super) waiting: VecDeque<Waiting>,
     pub(super) failures: u32,
     pub(super) retry: bool,
+    /// When to give the host back what ended sandboxes have written, if none lives by then.
+    pub(super) trim_due: Option<Instant>,
     pub(super) shutting_down: Option<(u64, u64)>,
 }
 
@@ -81,6 +85,10 @@ impl Launcher {
             if std::mem::take(&mut self.retry) {
                 self.release_all();
             }
+            if self.trim_due.is_some_and(|due| due <= Instant::now()) && !self.holds_sandboxes() {
+                self.trim_due = None;
+                self.disk.trim();
+            }
             self.fill_pool();
             if self.finished() {
                 return Ok(());
@@ -101,7 +109,9 @@ impl Launcher {
             Duration::ZERO
         } else if self.slots.iter().flatten().any(|slot| slot.phase == Phase::Releasing) {
             RETRY
-        } else if self.connections.iter().flatten().next().is_none() {
+        } else if self.connections.iter().flatten().next().is_none()
+            || self.trim_due.is_some() && !self.holds_sandboxes()
+        {
             Duration::from_secs(1)
         } else {
             return None;
@@ -277,7 +287,7 @@ impl Launcher {
         if self.slots.iter().flatten().any(|slot| !stays(slot)) {
             return false;
         }
-        self.disk.close();
+        self.disk.close(&self.arguments.disk_pool());
         cgroup::leave_own_cgroup(&self.arguments.home_id);
         self.cgroups.remove_home();
         self.tell(connection, &FromLauncher::ShutDown { seq, pid: std::process::id() });

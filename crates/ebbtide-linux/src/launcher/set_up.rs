@@ -38,11 +38,7 @@ impl Launcher {
             missing,
             help: "mount cgroup2 and run as root, or ask the administrator of this container host".to_owned(),
         })?;
-        let disk = DiskClass::open(
-            &arguments.state_dir.join("pool.btrfs"),
-            &run("disk"),
-            arguments.disk_pool_bytes,
-        )?;
+        let disk = DiskClass::open(&arguments.disk_pool(), &run("disk"), arguments.disk_pool_bytes)?;
         let layers = host_layers(&arguments.state_dir.join("host-image")).map_err(step)?;
         let builder = arguments.root_builder.unwrap_or_else(RootBuilder::probe);
         let devices = DeviceTree::make(&run("dev")).map_err(step)?;
@@ -65,6 +61,7 @@ impl Launcher {
             waiting: VecDeque::new(),
             failures: 0,
             retry: false,
+            trim_due: None,
             shutting_down: None,
         };
         launcher.adopt();

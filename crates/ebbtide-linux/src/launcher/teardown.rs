@@ -1,8 +1,10 @@
 //! Releasing a slot, step by step; each may be repeated.
 
+use std::time::Instant;
+
 use ebbtide_driver::Leftover;
 
-use super::server::Launcher;
+use super::server::{Launcher, TRIM_AFTER};
 use super::slots::{Phase, Slot};
 use crate::protocol::{Destroyed, FromLauncher, Refusal};
 use crate::run_record::RunRecord;
@@ -76,6 +78,7 @@ impl Launcher {
         slot.note("cgroup", cgroups);
         let disk = self.disk.destroy(&slot.name)?;
         slot.note("disk", u32::from(disk));
+        self.trim_due = Some(Instant::now() + TRIM_AFTER);
         if let Some(ids) = slot.ids.take() {
             slot.note("user-id range", u32::from(ids.release().is_ok()));
         }
