@@ -4,8 +4,8 @@
 //! taken as long as a process could run with its ids, whatever becomes of the launcher.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -60,10 +60,11 @@ impl IdRange {
         }
     }
 
-    fn sign(&self, mark: &str) -> io::Result<()> {
-        let Some(mut file) = self.lock.as_ref() else { return Ok(()) };
-        file.set_len(0)?;
-        file.write_all(mark.as_bytes())
+    /// Says in the file whose the range is.
+    pub(crate) fn sign(&self, mark: &str) -> io::Result<()> {
+        let Some(file) = self.lock.as_ref() else { return Ok(()) };
+        file.write_all_at(mark.as_bytes(), 0)?;
+        file.set_len(mark.len() as u64)
     }
 
     /// The number of the range.

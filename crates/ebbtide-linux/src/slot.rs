@@ -4,6 +4,7 @@
 //! sandbox renames its run directory to the sandbox's id: one atomic step that survives a crash of anybody.
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use ebbtide_model::SandboxId;
@@ -52,7 +53,12 @@ impl SlotDirs {
     pub(crate) fn write(&self, file: &SlotFile) -> Result<(), SysError> {
         let path = self.path(&file.slot).join("slot.json");
         let text = serde_json::to_vec(file).map_err(std::io::Error::from).step(|| "encode a slot's names")?;
-        fs::write(&path, text).step(|| format!("write {}", path.display()))
+        let write = || {
+            let slot = fs::File::options().create(true).truncate(false).write(true).open(&path)?;
+            slot.write_all_at(&text, 0)?;
+            slot.set_len(text.len() as u64)
+        };
+        write().step(|| format!("write {}", path.display()))
     }
 
     /// Reads the names of the slot behind a run directory.
@@ -63,6 +69,12 @@ impl SlotDirs {
     /// Gives a slot to a sandbox.
     pub(crate) fn claim(&self, slot: &str, id: &SandboxId) -> Result<(), SysError> {
         fs::rename(self.path(slot), self.path(id.as_str())).step(|| format!("give {slot} to sandbox {id}"))
+    }
+
+    /// Makes the run directory of an ended slot that of a new one, ready to be filled.
+    pub(crate) fn renew(&self, old: &str, new: &str) -> Result<(), SysError> {
+        fs::rename(self.path(old), self.path(new)).step(|| format!("make {old} a new slot"))?;
+        fs::remove_file(self.socket(new)).step(|| format!("remove the socket of {old}"))
     }
 
     /// Removes a run directory; it may be gone.

@@ -23,29 +23,17 @@ impl Launcher {
                 let _ = self.cgroups.kill(&file.slot);
             }
             self.track(Slot {
-                name: file.slot,
                 phase: if pidfd.is_some() { Phase::Ready } else { Phase::Releasing },
                 sandbox,
                 pidfd,
-                handshake: None,
                 ids: Some(IdRange::adopt(&self.arguments.ids_dir, file.id_range)),
-                released: Vec::new(),
-                waiters: Vec::new(),
+                ..Slot::new(file.slot)
             });
         }
         for name in self.cgroups.slots().into_iter().chain(self.disk.slots()) {
             if !self.slots.iter().flatten().any(|slot| slot.name == name) {
                 let _ = self.cgroups.kill(&name);
-                self.track(Slot {
-                    name,
-                    sandbox: None,
-                    phase: Phase::Releasing,
-                    pidfd: None,
-                    handshake: None,
-                    ids: None,
-                    released: Vec::new(),
-                    waiters: Vec::new(),
-                });
+                self.track(Slot { phase: Phase::Releasing, ..Slot::new(name) });
             }
         }
         IdRange::sweep(&self.arguments.ids_dir, &self.arguments.home_id);

@@ -10,10 +10,11 @@ use rustix::net::{
 };
 
 use super::server::Launcher;
-use super::slots::{Phase, Slot};
+use super::slots::Slot;
 use crate::ids::{IdRange, RANGE};
 use crate::init::{self, Inheritance, Roots};
 use crate::protocol::{self, Refusal};
+use crate::root::Root;
 use crate::run_record::RunRecord;
 use crate::slot::{SlotFile, new_slot_name};
 use crate::sys::{CloneFlags, Cloned, clone};
@@ -22,15 +23,9 @@ use crate::sys_error::{Step, SysError};
 impl Launcher {
     /// Begins a slot; it is ready once its init says so. What a failure has made is released.
     pub(super) fn make_slot(&mut self) -> Result<Slot, Refusal> {
-        let mut slot = Slot {
-            name: new_slot_name(),
-            sandbox: None,
-            phase: Phase::Preparing,
-            pidfd: None,
-            handshake: None,
-            ids: None,
-            released: Vec::new(),
-            waiters: Vec::new(),
+        let mut slot = match self.shells.pop() {
+            Some(shell) => Slot { ids: Some(shell.ids), ..Slot::new(shell.name) },
+            None => Slot::new(new_slot_name()),
         };
         match self.fill_slot(&mut slot) {
             Ok(()) => Ok(slot),
@@ -48,14 +43,17 @@ impl Launcher {
 
     fn make_objects(&mut self, slot: &mut Slot, upper: &std::path::Path) -> Result<(), SysError> {
         let name = slot.name.clone();
-        let ids = IdRange::claim(&self.arguments.ids_dir, &format!("{} {name}", self.arguments.home_id))?;
+        let ids = match slot.ids.take() {
+            Some(ids) => ids,
+            None => self.fresh_shell(&name)?,
+        };
         let (uid, index) = (ids.base(), ids.index());
-        let id_lock =
-            ids.lock().map(File::try_clone).transpose().step(|| "share the lock of the user ids")?;
+        let id_lock = ids.lock().map(File::try_clone).transpose();
         slot.ids = Some(ids);
-        fs::create_dir(self.dirs.path(&name)).step(|| format!("make {}", self.dirs.path(&name).display()))?;
+        let id_lock = id_lock.step(|| "share the lock of the user ids")?;
         self.dirs.write(&SlotFile { slot: name.clone(), id_range: index })?;
-        let record = File::create(self.dirs.record(&name)).step(|| "make the run record")?;
+        let record = File::options().create(true).truncate(false).write(true).open(self.dirs.record(&name));
+        let record = record.step(|| "make the run record")?;
         RunRecord::Empty.write(&record).step(|| "write the run record")?;
         let listener = listen_at(&self.dirs.socket(&name))?;
         let cgroups = self.cgroups.make(&name, uid)?;
@@ -90,6 +88,13 @@ impl Launcher {
         Ok(())
     }
 
+    /// Makes the run directory and claims the user ids of a slot that takes over none.
+    fn fresh_shell(&self, name: &str) -> Result<IdRange, SysError> {
+        let path = self.dirs.path(name);
+        fs::create_dir(&path).step(|| format!("make {}", path.display()))?;
+        IdRange::claim(&self.arguments.ids_dir, &self.mark(name))
+    }
+
     /// Builds the root file system and gives it to the init.
     fn hand_over_root(
         &self,
@@ -100,10 +105,11 @@ impl Launcher {
     ) -> Result<(), SysError> {
         let path = format!("/proc/{pid}/ns/user");
         let userns = File::open(&path).step(|| format!("open {path}"))?;
-        let mut mounts = self.builder.build(&self.layers, upper, uid, userns.as_fd(), &self.layer_stage)?;
+        let Root { mut mounts, used } =
+            self.builder.build(&self.layers, upper, uid, userns.as_fd(), &self.layer_stage)?;
         mounts.push(("dev".to_owned(), self.devices.clone_for_sandbox()?));
         let (targets, fds): (Vec<String>, Vec<OwnedFd>) = mounts.into_iter().unzip();
-        let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+        let fds: Vec<_> = fds.iter().chain(&used).map(AsFd::as_fd).collect();
         protocol::send(init, &Roots { targets }, &fds)
             .map_err(|error| SysError::new("hand the root over to its init", std::io::Error::other(error)))
     }

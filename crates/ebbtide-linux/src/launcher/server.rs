@@ -12,7 +12,7 @@ use rustix::net::{SocketFlags, accept_with};
 use super::Arguments;
 use super::claims::Waiting;
 use super::disk_class::DiskClass;
-use super::slots::{Phase, Slot};
+use super::slots::{Phase, Shell, Slot};
 use crate::cgroup::{self, Backend};
 use crate::init::Readiness;
 use crate::protocol::{self, FromLauncher, Refusal, SlotState, ToLauncher};
@@ -57,6 +57,7 @@ pub(crate) struct Launcher {
     pub(super) epoll: OwnedFd,
     pub(super) slots: Vec<Option<Slot>>,
     pub(super) free_slots: Vec<usize>,
+    pub(super) shells: Vec<Shell>,
     pub(super) connections: Vec<Option<OwnedFd>>,
     pub(super) waiting: VecDeque<Waiting>,
     pub(super) failures: u32,
@@ -287,6 +288,7 @@ impl Launcher {
         if self.slots.iter().flatten().any(|slot| !stays(slot)) {
             return false;
         }
+        self.drop_shells();
         self.disk.close(&self.arguments.disk_pool());
         cgroup::leave_own_cgroup(&self.arguments.home_id);
         self.cgroups.remove_home();

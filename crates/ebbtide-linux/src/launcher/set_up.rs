@@ -57,6 +57,7 @@ impl Launcher {
             epoll,
             slots: Vec::new(),
             free_slots: Vec::new(),
+            shells: Vec::new(),
             connections: Vec::new(),
             waiting: VecDeque::new(),
             failures: 0,

@@ -36,7 +36,28 @@ pub(super) struct Slot {
     pub(super) waiters: Vec<(u64, u64, Instant)>,
 }
 
+/// The run directory and the user ids of a slot to come, taken over from one that has ended: making and removing
+/// files on disk is slow on some hosts, and a sandbox waits for both.
+pub(super) struct Shell {
+    pub(super) name: String,
+    pub(super) ids: IdRange,
+}
+
 impl Slot {
+    /// A slot that is being prepared.
+    pub(super) fn new(name: String) -> Self {
+        Self {
+            name,
+            sandbox: None,
+            phase: Phase::Preparing,
+            pidfd: None,
+            handshake: None,
+            ids: None,
+            released: Vec::new(),
+            waiters: Vec::new(),
+        }
+    }
+
     /// The name of its run directory.
     pub(super) fn dir_name(&self) -> &str {
         self.sandbox.as_ref().map_or(&self.name, SandboxId::as_str)

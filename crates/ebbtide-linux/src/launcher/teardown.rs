@@ -5,13 +5,17 @@ use std::time::Instant;
 use ebbtide_driver::Leftover;
 
 use super::server::{Launcher, TRIM_AFTER};
-use super::slots::{Phase, Slot};
+use super::slots::{Phase, Shell, Slot};
+use crate::ids::IdRange;
 use crate::protocol::{Destroyed, FromLauncher, Refusal};
 use crate::run_record::RunRecord;
+use crate::slot::new_slot_name;
 use crate::sys_error::SysError;
 
 /// The namespaces of an init, which the kernel releases with it.
 const NAMESPACES: u32 = 6;
+/// How many shells are kept beyond those that the pool takes back at once.
+const SPARE_SHELLS: usize = 4;
 
 impl Launcher {
     /// Releases what a failed attempt has made of a slot that nobody has seen.
@@ -62,6 +66,9 @@ impl Launcher {
         match slot.sandbox.clone().filter(|_| slot.waiters.is_empty()) {
             // It has ended by itself; its record waits to be read.
             Some(id) => {
+                if let Some(ids) = slot.ids.take() {
+                    let _ = ids.release();
+                }
                 self.slots[index] = Some(slot);
                 self.tell_all(&FromLauncher::Exited { id });
             }
@@ -79,21 +86,52 @@ impl Launcher {
         let disk = self.disk.destroy(&slot.name)?;
         slot.note("disk", u32::from(disk));
         self.trim_due = Some(Instant::now() + TRIM_AFTER);
-        if let Some(ids) = slot.ids.take() {
-            slot.note("user-id range", u32::from(ids.release().is_ok()));
-        }
         Ok(())
     }
 
+    /// What the user ids of a slot are marked with.
+    pub(super) fn mark(&self, slot: &str) -> String {
+        format!("{} {slot}", self.arguments.home_id)
+    }
+
+    /// Keeps the run directory and the user ids of an ended slot for the next one; answers whether it does.
+    fn keep_shell(&mut self, slot: &mut Slot) -> bool {
+        let room =
+            self.shutting_down.is_none() && self.shells.len() < self.arguments.pool_slots + SPARE_SHELLS;
+        let Some(ids) = slot.ids.take_if(|ids| room && ids.lock().is_some()) else { return false };
+        let name = new_slot_name();
+        let kept = self.dirs.renew(slot.dir_name(), &name).is_ok() && ids.sign(&self.mark(&name)).is_ok();
+        if kept {
+            self.shells.push(Shell { name, ids });
+        } else {
+            let _ = ids.release();
+        }
+        kept
+    }
+
+    /// Lets go of every shell.
+    pub(super) fn drop_shells(&mut self) {
+        for Shell { name, ids } in std::mem::take(&mut self.shells) {
+            let _ = self.dirs.remove(&name);
+            let _ = ids.release();
+        }
+    }
+
     /// Removes the last of a released slot, its run directory, and answers whoever waits for that.
-    fn forget(&mut self, slot: Slot) {
+    fn forget(&mut self, mut slot: Slot) {
         let record = RunRecord::read(&self.dirs.record(slot.dir_name()));
         let mut left = Vec::new();
-        if let Err(error) = self.dirs.remove(slot.dir_name()) {
-            left.push(Leftover { kind: "directory".to_owned(), name: error.to_string() });
+        slot.note("user-id range", 1);
+        slot.note("directory", 1);
+        if !self.keep_shell(&mut slot) {
+            if let Some(Err(error)) = slot.ids.take().map(IdRange::release) {
+                left.push(Leftover { kind: "user-id range".to_owned(), name: error.to_string() });
+            }
+            if let Err(error) = self.dirs.remove(slot.dir_name()) {
+                left.push(Leftover { kind: "directory".to_owned(), name: error.to_string() });
+            }
         }
-        let mut released = slot.released;
-        released.push(("directory".to_owned(), 1));
+        let released = slot.released;
         for (connection, seq, since) in slot.waiters {
             let outcome =
                 Destroyed { record, released: released.clone(), took: since.elapsed(), left: left.clone() };
@@ -109,11 +147,11 @@ impl Launcher {
         let leftover = |kind: &str, name: String| Leftover { kind: kind.to_owned(), name };
         let cgroups = self.cgroups.slots().into_iter().filter(|name| !known(name));
         let disks = self.disk.slots().into_iter().filter(|name| !known(name));
-        let dirs = self
-            .dirs
-            .names()
-            .into_iter()
-            .filter(|name| !self.slots.iter().flatten().any(|slot| slot.dir_name() == name));
+        let in_use = |name: &String| {
+            self.slots.iter().flatten().any(|slot| slot.dir_name() == name)
+                || self.shells.iter().any(|shell| shell.name == *name)
+        };
+        let dirs = self.dirs.names().into_iter().filter(|name| !in_use(name));
         cgroups
             .flat_map(|name| self.cgroups.remains(&name))
             .map(|path| leftover("cgroup", path.display().to_string()))

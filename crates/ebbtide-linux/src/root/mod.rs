@@ -33,6 +33,15 @@ pub(crate) struct Layers {
     pub(crate) shown: Vec<(String, PathBuf)>,
 }
 
+/// The mounts of one sandbox's root, detached.
+pub(crate) struct Root {
+    /// Each with its place relative to the root.
+    pub(crate) mounts: Vec<(String, OwnedFd)>,
+    /// Mounts that have served. Letting go of one waits for every processor of the machine, so that is left to
+    /// the init, which nobody waits for yet.
+    pub(crate) used: Vec<OwnedFd>,
+}
+
 /// How overlays are put together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RootBuilder {
@@ -68,7 +77,7 @@ impl RootBuilder {
         uid: u32,
         userns: BorrowedFd<'_>,
         stage: &Path,
-    ) -> Result<Vec<(String, OwnedFd)>, SysError> {
+    ) -> Result<Root, SysError> {
         let dirs = UpperDirs::make(upper, uid)?;
         let lower = idmapped(&layers.root, userns)?;
         let root = match self {
@@ -81,7 +90,7 @@ impl RootBuilder {
             sys::make_read_only(mount.as_fd()).step(|| format!("protect {}", path.display()))?;
             mounts.push((target.clone(), mount));
         }
-        Ok(mounts)
+        Ok(Root { mounts, used: vec![lower] })
     }
 }
 
