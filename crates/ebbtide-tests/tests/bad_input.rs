@@ -3,11 +3,12 @@
 
 use std::fs;
 use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt as _;
 use std::time::Duration;
 
 use ebbtide::proto::coreweave::sandbox::v1 as wire;
 use ebbtide::{ConnectOptions, ExecCommand, HomeLocation};
-use ebbtide_tests::{Machine, Output, TestHome, eventually};
+use ebbtide_tests::{Ebb, Machine, Output, TestHome, eventually};
 
 const UNKNOWN: &str = "01jd0000000000000000000000";
 
@@ -155,6 +156,39 @@ fn a_main_command_that_cannot_run_fails_the_sandbox_with_its_cause() {
     assert!(output.error().contains("no-such-program"), "{}", output.error());
     assert_eq!(home.live(), 0);
     let _ = home.ebb(["doctor"]).run().exited(0);
+}
+
+#[test]
+fn another_user_than_root_learns_that_root_is_needed() {
+    let machine = Machine::take();
+    let home = machine.home();
+    // Where that user can execute it.
+    let ebb = std::env::temp_dir().join(format!("ebb-e2e-{}", std::process::id()));
+    fs::copy(home.binary(), &ebb).unwrap();
+    let output = std::process::Command::new(&ebb)
+        .args(["run", "--", "true"])
+        .env("EBBTIDE_HOME", home.state_dir())
+        .uid(65534)
+        .gid(65534)
+        .current_dir("/")
+        .output();
+    fs::remove_file(&ebb).unwrap();
+    let output = output.unwrap();
+    assert_eq!(output.status.code(), Some(125));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("root"));
+    assert!(!home.state_dir().exists());
+}
+
+#[test]
+fn a_root_that_may_not_make_namespaces_learns_why_and_nothing_is_left() {
+    let machine = Machine::take();
+    let home = machine.home();
+    let ebb = home.binary().to_str().unwrap().to_owned();
+    let args = ["--bounding-set=-sys_admin", "--inh-caps=-sys_admin", &ebb, "create"];
+    let output = Ebb::new("setpriv", args).env("EBBTIDE_HOME", home.state_dir()).run().exited(125);
+    assert!(output.error().contains("ermitted"), "{}", output.error());
+    home.shutdown();
+    machine.assert_nothing_left();
 }
 
 #[test]

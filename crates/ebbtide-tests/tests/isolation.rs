@@ -201,3 +201,35 @@ fn a_sandbox_cannot_signal_a_process_outside() {
     assert_eq!(home.exec(&id, "echo alive").run().ok(), "alive");
     assert_eq!(home.exec(&other, "echo alive").run().ok(), "alive");
 }
+
+#[test]
+fn no_descriptor_of_the_runtime_leads_out_by_way_of_the_working_directory() {
+    let machine = Machine::take();
+    let home = machine.home();
+    std::fs::write(home.directory().join("canary"), "of the host").unwrap();
+    let inside = home.sh("ls /").run().ok();
+    for number in 3..16 {
+        let directory = format!("/proc/self/fd/{number}");
+        let climb = "pwd -P; cd ../../../../../../..; ls; cat canary tmp/*/canary 2>/dev/null";
+        let output = home.ebb(["run", "--workdir", &directory, "--", "sh", "-c", climb]).run();
+        if output.code() != 125 {
+            let said = output.text();
+            assert!(!said.contains("of the host"), "{directory}: {said}");
+            let listed = said.lines().skip(1).collect::<Vec<_>>().join("\n");
+            assert_eq!(listed, inside, "{directory} leads somewhere else");
+        }
+    }
+}
+
+#[test]
+fn the_program_of_the_runtime_cannot_be_written_from_inside() {
+    let machine = Machine::take();
+    let home = machine.home();
+    let before = std::fs::metadata(home.binary()).unwrap();
+    let id = home.create(&[]);
+    let attack = "for exe in /proc/[0-9]*/exe; do (exec 3>>$exe) 2>/dev/null && readlink $exe; done; true";
+    let written = home.exec(&id, attack).run().ok();
+    assert!(!written.contains("ebb"), "{written}");
+    let after = std::fs::metadata(home.binary()).unwrap();
+    assert_eq!((before.len(), before.modified().unwrap()), (after.len(), after.modified().unwrap()));
+}
