@@ -24,6 +24,23 @@ pub(super) fn list(scope: &AuditScope, slots: &Slots) -> Result<Vec<Found>, Audi
     Ok(found)
 }
 
+/// The slots whose claims are held by one of these processes.
+pub(super) fn slots_of_launchers(scope: &AuditScope, launchers: &[u32]) -> Result<Vec<String>, AuditError> {
+    let directory = directory(scope);
+    let mut slots = Vec::new();
+    for name in entries(&directory)? {
+        let path = directory.join(&name);
+        let Some(content) = text(&path) else { continue };
+        if let Some((home, slot)) = content.split_once(' ')
+            && home == scope.home_id
+            && lock_holder(&path).is_some_and(|holder| launchers.contains(&holder))
+        {
+            slots.push(slot.trim_end().to_owned());
+        }
+    }
+    Ok(slots)
+}
+
 /// The home that claims the range with this number.
 pub(super) fn home_of(scope: &AuditScope, claim: u32) -> Option<String> {
     let content = text(&directory(scope).join(claim.to_string()))?;
@@ -36,19 +53,25 @@ fn directory(scope: &AuditScope) -> PathBuf {
 }
 
 /// Whether anybody holds a `flock` on the file.
+pub(super) fn is_locked(path: &Path) -> bool {
+    lock_holder(path).is_some()
+}
+
+/// The process that took the `flock` on the file; others may have inherited it.
 ///
 /// Read from the kernel's list of locks and not tried, since trying would refuse the lock to somebody who asks
 /// for it at that moment.
-pub(super) fn is_locked(path: &Path) -> bool {
-    let Ok(metadata) = path.metadata() else { return false };
+fn lock_holder(path: &Path) -> Option<u32> {
+    let metadata = path.metadata().ok()?;
     let device = metadata.dev();
     let id =
         format!("{:02x}:{:02x}:{}", rustix::fs::major(device), rustix::fs::minor(device), metadata.ino());
-    text(Path::new("/proc/locks"))
-        .unwrap_or_default()
-        .lines()
-        .filter(|line| line.contains(" FLOCK "))
-        .any(|line| line.split_whitespace().any(|word| word == id))
+    let locks = text(Path::new("/proc/locks")).unwrap_or_default();
+    // `1: FLOCK  ADVISORY  WRITE 1234 fe:00:4711 0 EOF`
+    locks.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).find_map(|words| match words[..] {
+        [_, "FLOCK", _, _, holder, file, ..] if file == id => holder.parse().ok(),
+        _ => None,
+    })
 }
 
 #[cfg(test)]

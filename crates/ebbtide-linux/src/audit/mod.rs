@@ -164,7 +164,7 @@ pub struct LiveView {
     pub daemon: Option<u32>,
     /// The launchers; more than one only while an older one drains.
     pub launchers: Vec<u32>,
-    /// The slots that a live launcher keeps ready.
+    /// The slots that a live launcher keeps ready, or has begun with by claiming their user ids.
     pub pool: BTreeSet<String>,
     /// The boot that the machine is in (`/proc/sys/kernel/random/boot_id`).
     pub boot_id: String,
@@ -201,7 +201,8 @@ pub enum AuditError {
 pub fn walk(scope: &AuditScope) -> Result<Walk, AuditError> {
     let table = procfs::Table::read()?;
     let slots = slots::Slots::read(scope)?;
-    let (live, processes) = processes::list(scope, &table, &slots);
+    let (mut live, processes) = processes::list(scope, &table, &slots);
+    live.pool.extend(claims::slots_of_launchers(scope, &live.launchers)?);
     let spaces = namespaces::Spaces::of(&processes);
 
     let mut found: Vec<Found> = processes.iter().map(processes::Member::found).collect();
