@@ -99,7 +99,7 @@ impl Cage {
         at(SpawnStage::Prepare, dup2_stderr(stderr))?;
         at(SpawnStage::Prepare, sys::close_on_exec_from(3))?;
         at(SpawnStage::WorkingDirectory, rustix::process::chdir(prepared.working_dir.as_c_str()))?;
-        sys::reset_signals();
+        sys::unblock_signals();
         at(SpawnStage::Confine, capabilities::drop_to(capabilities::PAYLOAD).map_err(|error| error.source))?;
         at(SpawnStage::Confine, self.filter.install())?;
         Err(prepared.exec())

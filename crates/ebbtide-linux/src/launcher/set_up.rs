@@ -13,6 +13,7 @@ use crate::protocol::Refusal;
 use crate::root::{DeviceTree, RootBuilder, host_layers};
 use crate::seccomp::Filter;
 use crate::slot::SlotDirs;
+use crate::sys;
 use crate::sys_error::{Step, SysError};
 
 impl Launcher {
@@ -21,6 +22,8 @@ impl Launcher {
         let step = |error: SysError| failed(&error);
         let run = |name: &str| arguments.run_dir.join(name);
         let (stage, layer_stage) = (run("root"), run("layer"));
+        // Once for all that will be run: nothing here installs a handler or has a signal ignored.
+        sys::reset_signal_actions();
         let _ = rustix::process::setsid();
         let _ = rustix::process::set_child_subreaper(Some(rustix::process::Pid::INIT));
         let _ = rustix::thread::set_name(c"ebb-launcher");

@@ -53,12 +53,16 @@ pub(crate) fn kill_all(signal: i32) {
     }
 }
 
-/// Gives every signal its default action and unblocks all, as a program expects to be started.
-pub(crate) fn reset_signals() {
+/// Gives every signal its default action, as a program expects to be started; what is ignored stays so over an exec.
+pub(crate) fn reset_signal_actions() {
     for signal in 1..=libc::SIGRTMAX() {
         // SAFETY: resets to the default action; the numbers that cannot be changed only answer with an error.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
+}
+
+/// Unblocks every signal.
+pub(crate) fn unblock_signals() {
     let set = signal_set(&[]);
     // SAFETY: the set is valid; only this thread's mask is changed.
     unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut()) };
