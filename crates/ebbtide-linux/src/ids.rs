@@ -88,6 +88,11 @@ impl IdRange {
     }
 }
 
+/// The number of the range that an id of the host is in.
+pub(crate) fn index_of(id: u32) -> Option<u32> {
+    Some(id.checked_sub(FIRST)? / RANGE).filter(|index| *index < COUNT)
+}
+
 /// Claims start at different places, so that launchers seldom try the same range.
 fn first_try() -> u32 {
     let id = ebbtide_model::SandboxId::generate();
@@ -118,6 +123,7 @@ mod tests {
         bases.sort_unstable();
         bases.dedup();
         assert_eq!(bases.len(), 50);
+        assert!(claims.iter().all(|claim| index_of(claim.base() + RANGE - 1) == Some(claim.index())));
         assert!(bases.iter().all(|base| *base >= FIRST && base.checked_add(RANGE).is_some()));
         for claim in claims {
             claim.release().unwrap();

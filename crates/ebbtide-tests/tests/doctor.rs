@@ -278,6 +278,20 @@ fn a_descriptor_that_keeps_a_namespace_is_found_also_after_its_sandbox_has_ended
 }
 
 #[test]
+fn a_descriptor_that_keeps_a_detached_mount_is_found_also_after_its_sandbox_has_ended() {
+    let machine = Machine::take();
+    let home = machine.home();
+    let _other = home.create(&[]);
+    let id = home.create(&[]);
+    finds(&home, "descriptor", &format!("{}/", std::process::id()), || {
+        let held = File::open(format!("/proc/{}/root/.", home.init_of(&id))).unwrap();
+        doctor(&home, 1);
+        let _ = home.ebb(["stop", "--grace", "0", &id]).run().exited(0);
+        Leak::new(move || drop(held))
+    });
+}
+
+#[test]
 fn a_leaked_subvolume_is_found() {
     let machine = Machine::take();
     let home = machine.home();

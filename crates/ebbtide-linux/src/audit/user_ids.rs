@@ -10,19 +10,16 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::ids;
+
 /// `NS_GET_USERNS` of `linux/nsfs.h`.
 const GET_USER_NAMESPACE: libc::Ioctl = 0xb701;
 /// `NS_GET_NSTYPE` of `linux/nsfs.h`.
 const GET_TYPE: libc::Ioctl = 0xb703;
 
-/// Where the claimed ranges begin, and how many ids each has (see the runtime's `ids`).
-const FIRST_ID: u32 = 0x7000_0000;
-const RANGE: u32 = 65_536;
-
 /// The number of the claim whose ids are mapped in the namespace at `path`.
 pub(super) fn claim_of(path: &Path) -> Option<u32> {
-    let above = first_id(path)?.checked_sub(FIRST_ID)?;
-    (above % RANGE == 0).then_some(above / RANGE)
+    ids::index_of(first_id(path)?)
 }
 
 /// The id outside that id 0 inside stands for.
@@ -78,7 +75,7 @@ mod tests {
         while std::fs::read_link(file("ns/net")).unwrap() == host && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(2));
         }
-        let written = std::fs::write(file("uid_map"), format!("0 {} {RANGE}", FIRST_ID + 7 * RANGE));
+        let written = std::fs::write(file("uid_map"), "0 1879506944 65536");
         let (net, user) = (claim_of(Path::new(&file("ns/net"))), claim_of(Path::new(&file("ns/user"))));
         child.kill().unwrap();
         child.wait().unwrap();
