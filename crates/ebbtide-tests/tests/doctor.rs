@@ -337,6 +337,8 @@ fn a_running_record_without_its_sandbox_is_missing() {
     let machine = Machine::take();
     let home = machine.home();
     let id = home.create(&[]);
+    // That it runs is written down a moment after it does.
+    std::thread::sleep(std::time::Duration::from_millis(500));
     doctor(&home, 0);
     home.kill_daemon();
     let (from, to) = (home.run_dir().join("s").join(&id), home.directory().join("taken"));

@@ -151,9 +151,10 @@ fn spawn_error(error: SpawnError, argv: &[String], working_dir: Option<&str>) ->
     match error.stage {
         SpawnStage::Lookup => DriverError::CommandNotFound { program },
         SpawnStage::Exec => DriverError::CommandNotExecutable { program, cause },
-        SpawnStage::WorkingDirectory => {
-            DriverError::WorkingDirectory { path: working_dir.unwrap_or("that of the sandbox").to_owned(), cause }
-        }
+        SpawnStage::WorkingDirectory => DriverError::WorkingDirectory {
+            path: working_dir.unwrap_or("that of the sandbox").to_owned(),
+            cause,
+        },
         SpawnStage::Prepare | SpawnStage::Cgroup | SpawnStage::Confine => {
             DriverError::io(format!("run {program:?} in the sandbox"), cause)
         }

@@ -15,6 +15,11 @@ impl Launcher {
                 continue;
             };
             let sandbox = name.parse().ok();
+            // A directory kept for the next slot, which still says which one it was of.
+            if sandbox.is_none() && file.slot != name {
+                let _ = self.dirs.remove(&name);
+                continue;
+            }
             let pid = self.cgroups.init_pid(&file.slot).and_then(Pid::from_raw);
             let pidfd = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
             let alive = sandbox.is_some() && pidfd.is_some();
