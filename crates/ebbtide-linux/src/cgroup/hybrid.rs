@@ -27,6 +27,10 @@ impl Hybrid {
 }
 
 impl Backend for Hybrid {
+    fn v2(&self) -> &Tree {
+        &self.v2
+    }
+
     fn make(&self, slot: &str, uid: u32) -> Result<SlotCgroups, SysError> {
         for leaf in ["", "init", "payload"] {
             self.v2.make(slot, leaf)?;
@@ -55,14 +59,6 @@ impl Backend for Hybrid {
             self.cpu.write(slot, "", "cpu.cfs_quota_us", &quota.to_string())?;
         }
         Ok(())
-    }
-
-    fn kill(&self, slot: &str) -> Result<(), SysError> {
-        self.v2.write_if_there(slot, "", "cgroup.kill", "1")
-    }
-
-    fn init_pid(&self, slot: &str) -> Option<i32> {
-        self.v2.pids(slot, "init").first().copied()
     }
 
     fn remove(&self, slot: &str) -> Result<u32, SysError> {

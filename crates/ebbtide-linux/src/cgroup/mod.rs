@@ -33,14 +33,20 @@ pub(crate) struct SlotCgroups {
 
 /// The cgroups of one home. Every operation is idempotent.
 pub(crate) trait Backend {
+    /// The hierarchy that processes are identified and killed by.
+    fn v2(&self) -> &Tree;
     /// Makes the cgroups of a slot; `uid` is the user that may start processes in its payload leaf.
     fn make(&self, slot: &str, uid: u32) -> Result<SlotCgroups, SysError>;
     /// Bounds the payload.
     fn limit(&self, slot: &str, resources: &EffectiveResources) -> Result<(), SysError>;
     /// Kills every process of the slot.
-    fn kill(&self, slot: &str) -> Result<(), SysError>;
+    fn kill(&self, slot: &str) -> Result<(), SysError> {
+        self.v2().write_if_there(slot, "", "cgroup.kill", "1")
+    }
     /// The init's pid, if it lives.
-    fn init_pid(&self, slot: &str) -> Option<i32>;
+    fn init_pid(&self, slot: &str) -> Option<i32> {
+        self.v2().pids(slot, "init").first().copied()
+    }
     /// Removes the cgroups of a slot; answers how many there were. Fails with `EBUSY` while a process is left.
     fn remove(&self, slot: &str) -> Result<u32, SysError>;
     /// Every slot that has a cgroup.

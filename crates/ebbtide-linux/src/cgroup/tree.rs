@@ -35,7 +35,7 @@ pub(super) fn cgroup_mounts() -> io::Result<Mounts> {
 }
 
 /// The directories of one home in one hierarchy.
-pub(super) struct Tree {
+pub(crate) struct Tree {
     root: PathBuf,
     home: PathBuf,
 }

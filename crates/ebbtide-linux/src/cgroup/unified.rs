@@ -37,6 +37,10 @@ impl Unified {
 }
 
 impl Backend for Unified {
+    fn v2(&self) -> &Tree {
+        &self.v2
+    }
+
     fn make(&self, slot: &str, uid: u32) -> Result<SlotCgroups, SysError> {
         self.v2.make(slot, "")?;
         self.v2.write(slot, "", "cgroup.subtree_control", ENABLE)?;
@@ -57,14 +61,6 @@ impl Backend for Unified {
             self.v2.write(slot, "payload", "cpu.max", &format!("{quota} {CPU_PERIOD_US}"))?;
         }
         Ok(())
-    }
-
-    fn kill(&self, slot: &str) -> Result<(), SysError> {
-        self.v2.write_if_there(slot, "", "cgroup.kill", "1")
-    }
-
-    fn init_pid(&self, slot: &str) -> Option<i32> {
-        self.v2.pids(slot, "init").first().copied()
     }
 
     fn remove(&self, slot: &str) -> Result<u32, SysError> {

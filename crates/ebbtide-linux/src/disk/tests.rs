@@ -320,47 +320,6 @@ fn a_device_that_cannot_be_mounted_is_let_go() {
     });
 }
 
-/// Not a check but the numbers: `cargo test -p ebbtide-linux --lib disk::tests::timings -- --ignored --nocapture`.
-#[test]
-#[ignore = "prints timings"]
-fn timings() {
-    in_namespace("timings", || {
-        fn micros(started: Instant) -> u128 {
-            started.elapsed().as_micros()
-        }
-        let place = Place::new();
-        let started = Instant::now();
-        let mut pool = place.open();
-        eprintln!("open new {} us, {:?}", micros(started), pool.quota());
-        let started = Instant::now();
-        drop(place.try_open("pool-2").unwrap());
-        eprintln!("open again {} us", micros(started));
-        let mut samples: [Vec<u128>; 4] = Default::default();
-        for round in 0..400 {
-            let name = format!("slot-{round}");
-            let started = Instant::now();
-            pool.create(&name, 256 * MIB).unwrap();
-            samples[0].push(micros(started));
-            let started = Instant::now();
-            pool.set_limit(&name, 512 * MIB).unwrap();
-            samples[1].push(micros(started));
-            let started = Instant::now();
-            pool.free_bytes().unwrap();
-            samples[2].push(micros(started));
-            let started = Instant::now();
-            pool.destroy(&name).unwrap();
-            samples[3].push(micros(started));
-        }
-        for (what, samples) in ["create", "limit", "free", "destroy"].iter().zip(&mut samples) {
-            samples.sort_unstable();
-            eprintln!("{what}: median {} p99 {} max {} us", samples[200], samples[396], samples[399]);
-        }
-        let started = Instant::now();
-        pool.trim().unwrap();
-        eprintln!("trim {} us", micros(started));
-    });
-}
-
 #[test]
 fn a_pool_is_no_larger_than_the_hosts_disk_and_tells_what_is_left() {
     in_namespace("a_pool_is_no_larger_than_the_hosts_disk_and_tells_what_is_left", || {
