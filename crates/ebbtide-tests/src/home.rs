@@ -1,7 +1,7 @@
 //! A home of its own for a test.
 
 use std::fs;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -77,6 +77,18 @@ impl TestHome {
     /// The `ebb` that is run.
     pub fn binary(&self) -> &Path {
         &self.binary
+    }
+
+    /// A copy of the `ebb` that every user can execute.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn copy_for_everybody(&self) -> PublicCopy {
+        let name = format!("ebb-e2e-{}", std::process::id());
+        let path = std::env::temp_dir().join(name).to_str().expect("a path in UTF-8").to_owned();
+        fs::copy(&self.binary, &path).expect("copy ebb");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("open it to everybody");
+        PublicCopy(path)
     }
 
     /// The id of the home; `None` until something has opened it.
@@ -229,6 +241,23 @@ impl TestHome {
     #[track_caller]
     pub fn shutdown(&self) {
         let _ = self.ebb(["shutdown"]).limit(SHUTDOWN_LIMIT).run().exited(0);
+    }
+}
+
+/// An executable that is removed when it is dropped.
+#[derive(Debug)]
+pub struct PublicCopy(String);
+
+impl PublicCopy {
+    /// Where it is.
+    pub fn path(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Drop for PublicCopy {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
     }
 }
 

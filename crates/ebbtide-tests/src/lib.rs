@@ -4,6 +4,11 @@
 //! A test takes the [`Machine`], makes [`TestHome`]s on it and runs `ebb` in them. When the machine is handed
 //! back, whatever exists that did not exist before fails the test: see [`kernel`] for what is looked at. The
 //! tests look at the whole machine, so only one runs at a time.
+//!
+//! What the environment sets: `EBB_BIN` and `EBB_FAIL_POINTS_BIN`, the programs under test (`cargo xtask test`
+//! builds both); and how long the long tests are: `EBBTIDE_TEST_SCALE` (sandboxes alive at once, 200),
+//! `EBBTIDE_TEST_ROUNDS` and `EBBTIDE_TEST_CALLERS` (first calls at once, 3 rounds of 24), `EBBTIDE_TEST_DEATHS`
+//! (daemons killed at random, 10).
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 pub mod command;

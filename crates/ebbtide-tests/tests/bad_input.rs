@@ -162,17 +162,14 @@ fn a_main_command_that_cannot_run_fails_the_sandbox_with_its_cause() {
 fn another_user_than_root_learns_that_root_is_needed() {
     let machine = Machine::take();
     let home = machine.home();
-    // Where that user can execute it.
-    let ebb = std::env::temp_dir().join(format!("ebb-e2e-{}", std::process::id()));
-    fs::copy(home.binary(), &ebb).unwrap();
-    let output = std::process::Command::new(&ebb)
+    let ebb = home.copy_for_everybody();
+    let output = std::process::Command::new(ebb.path())
         .args(["run", "--", "true"])
         .env("EBBTIDE_HOME", home.state_dir())
         .uid(65534)
         .gid(65534)
         .current_dir("/")
         .output();
-    fs::remove_file(&ebb).unwrap();
     let output = output.unwrap();
     assert_eq!(output.status.code(), Some(125));
     assert!(String::from_utf8_lossy(&output.stderr).contains("root"));
@@ -306,7 +303,7 @@ fn a_home_below_a_deep_path_works() {
 fn a_full_disk_is_said_and_ends_nothing() {
     let machine = Machine::take();
     let home = machine.home();
-    let disk = FullDisk::mount(home.directory());
+    let disk = FullDisk::mount(home.directory(), 1 << 30);
     let home = home.below("disk/home");
     home.configure("[defaults]\ndisk = \"64Mi\"\n");
     let id = home.create(&[]);
@@ -325,15 +322,30 @@ fn a_full_disk_is_said_and_ends_nothing() {
     drop(disk);
 }
 
+#[test]
+fn a_disk_too_small_for_any_sandbox_is_said_and_nothing_is_left() {
+    let machine = Machine::take();
+    let home = machine.home();
+    let disk = FullDisk::mount(home.directory(), 128 << 20);
+    let home = home.below("disk/home");
+    let output = home.ebb(["create"]).run().exited(125);
+    let said = output.error().to_lowercase();
+    assert!(said.contains("disk") && said.contains("free"), "{said}");
+    let _ = home.ebb(["doctor"]).run();
+    home.shutdown();
+    drop(disk);
+    machine.assert_nothing_left();
+}
+
 /// A small file system in a file, mounted for a test.
 struct FullDisk(std::path::PathBuf);
 
 impl FullDisk {
-    fn mount(directory: &std::path::Path) -> Self {
+    fn mount(directory: &std::path::Path, bytes: u64) -> Self {
         let (image, point) = (directory.join("disk.img"), directory.join("disk"));
         fs::create_dir(&point).unwrap();
         let file = fs::File::create(&image).unwrap();
-        file.set_len(1 << 30).unwrap();
+        file.set_len(bytes).unwrap();
         Self::tool("mkfs.ext4", &["-q", "-F", image.to_str().unwrap()]);
         Self::tool("mount", &["-o", "loop", image.to_str().unwrap(), point.to_str().unwrap()]);
         Self(point)

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use ebbtide_tests::{Machine, TestHome};
+use ebbtide_tests::{Ebb, Machine, TestHome};
 use serde_json::Value;
 
 const SLOT: &str = "slot-leakleak";
@@ -349,4 +349,34 @@ fn a_running_record_without_its_sandbox_is_missing() {
     fs::rename(&to, &from).unwrap();
     doctor(&home, 0);
     assert_eq!(home.exec(&id, "echo alive").run().ok(), "alive");
+}
+
+#[test]
+fn each_thing_that_the_host_lacks_is_named_with_what_to_do() {
+    let machine = Machine::take();
+    let home = machine.home();
+    let ebb = home.copy_for_everybody();
+    let empty = home.directory().join("empty");
+    fs::write(&empty, "0\n").unwrap();
+    let empty = empty.to_str().unwrap();
+    for (hide, lack) in [
+        ("mount -t tmpfs none /sys/fs/cgroup".to_owned(), "cgroup v2"),
+        ("mount -t tmpfs none /sys/fs/cgroup".to_owned(), "controller memory"),
+        ("mount -t tmpfs none /dev".to_owned(), "loop"),
+        (format!("mount --bind {empty} /proc/filesystems"), "overlay"),
+        (format!("mount --bind {empty} /proc/filesystems"), "btrfs"),
+        (format!("mount --bind {empty} /proc/sys/user/max_user_namespaces"), "user namespaces"),
+        ("set -- setarch --uname-2.6 \"$@\"".to_owned(), "6.1"),
+        ("set -- setpriv --reuid 65534 \"$@\"".to_owned(), "root"),
+    ] {
+        let script = format!("{hide} && \"$@\"");
+        let args = ["--mount", "sh", "-c", &script, "sh", ebb.path(), "doctor", "--json"];
+        // Somewhere that every user may look at.
+        let output = Ebb::new("unshare", args).env("EBBTIDE_HOME", "/nonexistent-ebb-home").run();
+        let report = output.exited_with_json(0);
+        let lacks = report["lacks"].as_array().unwrap();
+        let named = lacks.iter().find(|named| named["what"].as_str().unwrap().contains(lack));
+        let named = named.unwrap_or_else(|| panic!("{hide}: no {lack} in {lacks:?}"));
+        assert!(!named["help"].as_str().unwrap().is_empty());
+    }
 }

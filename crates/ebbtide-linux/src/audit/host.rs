@@ -69,6 +69,10 @@ fn cgroup_lacks() -> Vec<Lack> {
     let mut controllers = BTreeSet::new();
     let mut unified = false;
     for mount in own_mounts() {
+        // Another mount may cover it.
+        if !Path::new(&mount.point).join("cgroup.procs").exists() {
+            continue;
+        }
         match mount.file_system.as_str() {
             "cgroup2" => {
                 unified = true;
