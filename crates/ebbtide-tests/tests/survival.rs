@@ -87,6 +87,24 @@ fn the_launchers_death_ends_nothing_and_a_new_one_carries_on() {
 }
 
 #[test]
+fn a_launcher_that_dies_while_the_daemon_starts_is_replaced() {
+    let machine = Machine::take();
+    let home = machine.home();
+    let id = home.create(&[]);
+    for delay in (0..40_000).step_by(400).map(Duration::from_micros) {
+        home.kill_daemon();
+        let list = home.ebb(["list"]).spawn();
+        std::thread::sleep(delay);
+        for launcher in home.processes("ebb-launcher") {
+            kill(launcher, Signal::KILL);
+        }
+        let _ = list.wait().exited(0);
+    }
+    works(&home, &id);
+    let _ = home.ebb(["doctor"]).run().exited(0);
+}
+
+#[test]
 fn an_inits_death_ends_its_sandbox_and_no_other() {
     let machine = Machine::take();
     let home = machine.home();

@@ -265,7 +265,11 @@ impl Link {
             Some(pending) => drop(pending.insert(seq, sender)),
             None => return Err("the launcher is gone".to_owned()),
         }
-        self.packets.send(&message(seq), &[]).await.map_err(|error| error.to_string())?;
+        if let Err(error) = self.packets.send(&message(seq), &[]).await {
+            // Known here before the reader sees it: whoever calls next needs another connection.
+            lock(&self.pending).take();
+            return Err(error.to_string());
+        }
         receiver.await.map_err(|_| "the launcher is gone".to_owned())
     }
 
