@@ -30,6 +30,18 @@ cargo xtask bench --quick     # one minute: shows that it works, gives no number
   aftermath. *With gaps*: the machine is idle before each measurement, as it is for a person who types a command.
 - *Ratio* is of the medians; in brackets the quartiles of the ratio within each round, in which the rivals ran in turn.
   Where the quartiles are far apart, the machine was unsteady, and a small difference means nothing.
+
+## How to read it
+
+- Two numbers matter to a person: *with gaps* is what one command costs on an idle machine, *back to back* what it costs when
+  many follow each other. Ebbtide makes sandboxes ahead. With gaps, one is always ready. Back to back, a block is longer than the
+  pool is deep, so its numbers hold the whole price: making and releasing every namespace, cgroup and disk, on the same
+  processors that run the command.
+- The largest single part of that price is the network namespace, which the others that make one pay as well.
+- Each mount of the host costs whoever copies the host's mount table: `unshare`, bwrap, crun and runc. Ebbtide's launcher has a table of
+  its own and hardly notices.
+- Minima are steadier than medians. Where *load before* is not near zero, other work ran beside: compare rows of the same
+  table, not numbers of different runs.
 ";
 
 /// The page.
