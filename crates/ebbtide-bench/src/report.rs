@@ -38,8 +38,8 @@ cargo xtask bench --quick     # one minute: shows that it works, gives no number
   pool is deep, so its numbers hold the whole price: making and releasing every namespace, cgroup and disk, on the same
   processors that run the command.
 - The largest single part of that price is the network namespace, which the others that make one pay as well.
-- Each mount of the host costs whoever copies the host's mount table: `unshare`, bwrap, crun and runc. Ebbtide's launcher has a table of
-  its own and hardly notices.
+- A mount of the host costs a microsecond or two whoever copies the host's mount table, and more whoever walks it, as bwrap
+  does. Ebbtide's launcher has a table of its own and does not notice.
 - Minima are steadier than medians. Where *load before* is not near zero, other work ran beside: compare rows of the same
   table, not numbers of different runs.
 ";
