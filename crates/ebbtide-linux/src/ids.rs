@@ -49,12 +49,14 @@ impl IdRange {
         Self { index, path: dir.join(index.to_string()), lock: None }
     }
 
-    /// Removes the claims of a home that nobody holds any more.
+    /// Removes the claims that nobody holds any more: of this home, and those whose launcher died before it could
+    /// sign them.
     pub(crate) fn sweep(dir: &Path, home_id: &str) {
         for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-            let ours =
-                fs::read_to_string(entry.path()).is_ok_and(|mark| mark.split(' ').next() == Some(home_id));
-            if ours && let Ok(Some(_lock)) = try_lock(&entry.path()) {
+            let swept = fs::read_to_string(entry.path()).is_ok_and(|mark| {
+                mark.split(' ').next().is_some_and(|home| home == home_id || home.is_empty())
+            });
+            if swept && let Ok(Some(_lock)) = try_lock(&entry.path()) {
                 let _ = fs::remove_file(entry.path());
             }
         }
@@ -129,6 +131,26 @@ mod tests {
             claim.release().unwrap();
         }
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_sweep_takes_what_nobody_holds_and_leaves_what_is_anothers() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = IdRange::claim(dir.path(), "ours slot-held").unwrap();
+        for (name, mark) in [("50001", "ours slot-x"), ("50002", ""), ("50003", "theirs slot-x")] {
+            fs::write(dir.path().join(name), mark).unwrap();
+        }
+        let unsigned = try_lock(&dir.path().join("50004")).unwrap();
+        IdRange::sweep(dir.path(), "ours");
+        let mut left: Vec<_> = fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort();
+        let mut expected = vec![held.index().to_string(), "50003".to_owned(), "50004".to_owned()];
+        expected.sort();
+        assert_eq!(left, expected);
+        drop(unsigned);
     }
 
     #[test]
