@@ -71,10 +71,10 @@ impl SlotDirs {
         fs::rename(self.path(slot), self.path(id.as_str())).step(|| format!("give {slot} to sandbox {id}"))
     }
 
-    /// Makes the run directory of an ended slot that of a new one, ready to be filled.
-    pub(crate) fn renew(&self, old: &str, new: &str) -> Result<(), SysError> {
-        fs::rename(self.path(old), self.path(new)).step(|| format!("make {old} a new slot"))?;
-        fs::remove_file(self.socket(new)).step(|| format!("remove the socket of {old}"))
+    /// Takes the run directory of an ended sandbox back for the slot that it was.
+    pub(crate) fn renew(&self, name: &str, slot: &str) -> Result<(), SysError> {
+        fs::rename(self.path(name), self.path(slot)).step(|| format!("take {slot} back from {name}"))?;
+        fs::remove_file(self.socket(slot)).step(|| format!("remove the socket of {slot}"))
     }
 
     /// Removes a run directory; it may be gone.

@@ -72,6 +72,14 @@ impl Backend for Hybrid {
         Ok(removed)
     }
 
+    fn recycle(&self, slot: &str) -> Result<u32, SysError> {
+        // What the slot has used stays charged to a memory cgroup; the others only count what lives. A process
+        // that is left would be in this one, so the others are empty once it is gone.
+        let removed = u32::from(self.memory.remove(slot, "")?);
+        self.cpu.write_if_there(slot, "", "cpu.cfs_quota_us", "-1")?;
+        Ok(removed)
+    }
+
     fn slots(&self) -> Vec<String> {
         let mut slots = self.v2.slots();
         slots.extend(self.v1().iter().flat_map(|tree| tree.slots()));

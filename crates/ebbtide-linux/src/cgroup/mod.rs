@@ -49,6 +49,11 @@ pub(crate) trait Backend {
     }
     /// Removes the cgroups of a slot; answers how many there were. Fails with `EBUSY` while a process is left.
     fn remove(&self, slot: &str) -> Result<u32, SysError>;
+    /// Removes what remembers an ended slot, and leaves the rest to the next of the same name; answers how many it
+    /// released. Fails with `EBUSY` while a process is left.
+    fn recycle(&self, slot: &str) -> Result<u32, SysError> {
+        self.remove(slot)
+    }
     /// Every slot that has a cgroup.
     fn slots(&self) -> Vec<String>;
     /// Every directory of a slot that still exists.

@@ -227,9 +227,10 @@ impl Server {
     }
 }
 
-/// Tells the programs inside who they are. A sandbox whose files cannot be written still runs.
+/// Tells the programs inside who they are, in the files that the image's own lead to. A sandbox whose files cannot
+/// be written still runs.
 fn set_names(hostname: &str) {
     let _ = rustix::system::sethostname(hostname.as_bytes());
-    let _ = std::fs::write("/etc/hostname", format!("{hostname}\n"));
-    let _ = std::fs::write("/etc/hosts", format!("127.0.0.1 localhost {hostname}\n::1 localhost\n"));
+    let _ = std::fs::write("/run/hostname", format!("{hostname}\n"));
+    let _ = std::fs::write("/run/hosts", format!("127.0.0.1 localhost {hostname}\n::1 localhost\n"));
 }

@@ -79,6 +79,7 @@ fn own_file_systems() -> Result<(), SysError> {
     )?;
     mount_own("dev/shm", "tmpfs", common, Some(c"mode=1777,size=64m"))?;
     mount_own("dev/mqueue", "mqueue", common, None)?;
+    mount_own("run", "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, Some(c"mode=755,size=64m"))?;
     // Where the host's own sysfs is covered, the kernel refuses a new one; programs do without it.
     let _ = mount_own("sys", "sysfs", common | MountFlags::RDONLY, None);
     Ok(())

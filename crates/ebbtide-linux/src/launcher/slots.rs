@@ -30,14 +30,16 @@ pub(super) struct Slot {
     /// To hear from a preparing init.
     pub(super) handshake: Option<OwnedFd>,
     pub(super) ids: Option<IdRange>,
+    /// Whether its cgroups have been left for a next slot of its name.
+    pub(super) recycled: bool,
     /// What has been released so far.
     pub(super) released: Vec<(String, u32)>,
     /// Who waits for its end: connection, number of the request, since when.
     pub(super) waiters: Vec<(u64, u64, Instant)>,
 }
 
-/// The run directory and the user ids of a slot to come, taken over from one that has ended: making and removing
-/// files on disk is slow on some hosts, and a sandbox waits for both.
+/// What the next slot takes over from one that has ended: its name, with the run directory, the user ids and those
+/// cgroups that remember nothing. Making and removing them takes time, and a sandbox waits for both.
 pub(super) struct Shell {
     pub(super) name: String,
     pub(super) ids: IdRange,
@@ -53,6 +55,7 @@ impl Slot {
             pidfd: None,
             handshake: None,
             ids: None,
+            recycled: false,
             released: Vec::new(),
             waiters: Vec::new(),
         }

@@ -9,7 +9,6 @@ use super::slots::{Phase, Shell, Slot};
 use crate::ids::IdRange;
 use crate::protocol::{Destroyed, FromLauncher, Refusal};
 use crate::run_record::RunRecord;
-use crate::slot::new_slot_name;
 use crate::sys_error::SysError;
 
 /// The namespaces of an init, which the kernel releases with it.
@@ -81,8 +80,10 @@ impl Launcher {
 
     fn release_objects(&mut self, slot: &mut Slot) -> Result<(), SysError> {
         self.cgroups.kill(&slot.name)?;
-        let cgroups = self.cgroups.remove(&slot.name)?;
-        slot.note("cgroup", cgroups);
+        slot.recycled = self.wants_shell(slot);
+        let cgroups =
+            if slot.recycled { self.cgroups.recycle(&slot.name) } else { self.cgroups.remove(&slot.name) };
+        slot.note("cgroup", cgroups?);
         let disk = self.disk.destroy(&slot.name)?;
         slot.note("disk", u32::from(disk));
         self.trim_due = Some(Instant::now() + TRIM_AFTER);
@@ -94,24 +95,29 @@ impl Launcher {
         format!("{} {slot}", self.arguments.home_id)
     }
 
-    /// Keeps the run directory and the user ids of an ended slot for the next one; answers whether it does.
+    /// Whether an ended slot is worth keeping as a shell. One whose record waits to be read is not.
+    fn wants_shell(&self, slot: &Slot) -> bool {
+        let forgotten = slot.sandbox.is_none() || !slot.waiters.is_empty();
+        let room = self.shells.len() < self.arguments.pool_slots + SPARE_SHELLS;
+        // A user-id range that was adopted is locked by its init alone.
+        let locked = slot.ids.as_ref().is_some_and(|ids| ids.lock().is_some());
+        self.shutting_down.is_none() && forgotten && room && locked
+    }
+
+    /// Keeps an ended slot's shell for the next one; answers whether it does.
     fn keep_shell(&mut self, slot: &mut Slot) -> bool {
-        let room =
-            self.shutting_down.is_none() && self.shells.len() < self.arguments.pool_slots + SPARE_SHELLS;
-        let Some(ids) = slot.ids.take_if(|ids| room && ids.lock().is_some()) else { return false };
-        let name = new_slot_name();
-        let kept = self.dirs.renew(slot.dir_name(), &name).is_ok() && ids.sign(&self.mark(&name)).is_ok();
-        if kept {
-            self.shells.push(Shell { name, ids });
-        } else {
-            let _ = ids.release();
+        if !slot.recycled || self.dirs.renew(slot.dir_name(), &slot.name).is_err() {
+            return false;
         }
-        kept
+        let Some(ids) = slot.ids.take() else { return false };
+        self.shells.push(Shell { name: slot.name.clone(), ids });
+        true
     }
 
     /// Lets go of every shell.
     pub(super) fn drop_shells(&mut self) {
         for Shell { name, ids } in std::mem::take(&mut self.shells) {
+            let _ = self.cgroups.remove(&name);
             let _ = self.dirs.remove(&name);
             let _ = ids.release();
         }
@@ -124,6 +130,9 @@ impl Launcher {
         slot.note("user-id range", 1);
         slot.note("directory", 1);
         if !self.keep_shell(&mut slot) {
+            if let Err(error) = self.cgroups.remove(&slot.name) {
+                left.push(Leftover { kind: "cgroup".to_owned(), name: error.to_string() });
+            }
             if let Some(Err(error)) = slot.ids.take().map(IdRange::release) {
                 left.push(Leftover { kind: "user-id range".to_owned(), name: error.to_string() });
             }
@@ -143,6 +152,7 @@ impl Launcher {
     pub(super) fn leftovers(&self) -> Vec<Leftover> {
         let known = |name: &String| {
             self.slots.iter().flatten().any(|slot| slot.name == *name && slot.phase != Phase::Released)
+                || self.shells.iter().any(|shell| shell.name == *name)
         };
         let leftover = |kind: &str, name: String| Leftover { kind: kind.to_owned(), name };
         let cgroups = self.cgroups.slots().into_iter().filter(|name| !known(name));

@@ -13,10 +13,10 @@ use super::Layers;
 use crate::sys_error::SysError;
 
 /// Raised when the skeleton's content changes.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 const TOP: [&str; 6] = ["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
-const DIRECTORIES: [(&str, u32); 21] = [
+const DIRECTORIES: [(&str, u32); 20] = [
     ("dev", 0o755),
     ("etc", 0o755),
     ("home", 0o755),
@@ -26,7 +26,6 @@ const DIRECTORIES: [(&str, u32); 21] = [
     ("proc", 0o555),
     ("root", 0o700),
     ("run", 0o755),
-    ("run/lock", 0o1777),
     ("srv", 0o755),
     ("sys", 0o555),
     ("tmp", 0o1777),
@@ -133,14 +132,12 @@ fn fill(root: &Path) -> io::Result<()> {
     for name in ETC {
         copy(&Path::new("/etc").join(name), &etc.join(name), 0)?;
     }
-    for (name, text) in [
-        ("passwd", PASSWD),
-        ("group", GROUP),
-        ("hosts", "127.0.0.1 localhost\n::1 localhost\n"),
-        ("hostname", "sandbox\n"),
-        ("resolv.conf", ""),
-    ] {
+    for (name, text) in [("passwd", PASSWD), ("group", GROUP), ("resolv.conf", "")] {
         fs::write(etc.join(name), text)?;
+    }
+    // What each sandbox has of its own is in its own /run: in memory, and there before anything is copied up.
+    for name in ["hosts", "hostname"] {
+        symlink(Path::new("/run").join(name), etc.join(name))?;
     }
     Ok(())
 }
@@ -182,7 +179,7 @@ mod tests {
         {
             assert!(root.join(absent).symlink_metadata().is_err(), "{absent}");
         }
-        for empty in ["root", "home", "run/lock", "var/lib", "tmp"] {
+        for empty in ["root", "home", "run", "var/lib", "tmp"] {
             assert_eq!(fs::read_dir(root.join(empty)).unwrap().count(), 0, "{empty}");
         }
         assert_eq!(fs::read_to_string(root.join("etc/passwd")).unwrap(), PASSWD);
