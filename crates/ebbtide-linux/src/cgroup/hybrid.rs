@@ -21,6 +21,14 @@ impl Hybrid {
         Self { v2, memory, pids, cpu }
     }
 
+    fn remove_v2(&self, slot: &str) -> Result<u32, SysError> {
+        let mut removed = 0;
+        for leaf in ["payload", "init", ""] {
+            removed += u32::from(self.v2.remove(slot, leaf)?);
+        }
+        Ok(removed)
+    }
+
     fn v1(&self) -> [&Tree; 3] {
         [&self.memory, &self.pids, &self.cpu]
     }
@@ -66,18 +74,15 @@ impl Backend for Hybrid {
         for tree in self.v1() {
             removed += u32::from(tree.remove(slot, "")?);
         }
-        for leaf in ["payload", "init", ""] {
-            removed += u32::from(self.v2.remove(slot, leaf)?);
-        }
-        Ok(removed)
+        Ok(removed + self.remove_v2(slot)?)
     }
 
     fn recycle(&self, slot: &str) -> Result<u32, SysError> {
-        // What the slot has used stays charged to a memory cgroup; the others only count what lives. A process
-        // that is left would be in this one, so the others are empty once it is gone.
-        let removed = u32::from(self.memory.remove(slot, "")?);
+        // What the slot has used stays charged to a memory cgroup, and kernels kill what is cloned into a v2 cgroup
+        // that has been killed before (seen on 6.18). The other two only count what lives.
+        let memory = u32::from(self.memory.remove(slot, "")?);
         self.cpu.write_if_there(slot, "", "cpu.cfs_quota_us", "-1")?;
-        Ok(removed)
+        Ok(memory + self.remove_v2(slot)?)
     }
 
     fn slots(&self) -> Vec<String> {
