@@ -169,7 +169,9 @@ impl LauncherClient {
             Err(_) => {
                 start_launcher(&self.0.config)
                     .map_err(|error| DriverError::io("start the launcher", error))?;
-                Packets::connect(&path).map_err(|error| DriverError::io("connect to the launcher", error))?
+                // Refused if it was killed in this very moment; another attempt then starts another.
+                Packets::connect(&path)
+                    .map_err(|error| DriverError::Unavailable(format!("connect to the launcher: {error}")))?
             }
         };
         let link =
