@@ -19,6 +19,10 @@ pub(crate) struct Options {
     /// With --vm: only the kernel of this version, e.g. 6.1.
     #[arg(long, requires = "vm")]
     kernel: Option<String>,
+    /// Run the long proofs instead, which the tests hold a short version of: five hundred deaths of the daemon, five
+    /// hundred rounds of a hundred first calls. Takes half an hour.
+    #[arg(long, conflicts_with = "vm")]
+    long: bool,
     /// Run only the tests that match, handed on to the test runner; skips the lints and the documentation.
     #[arg(last = true)]
     filter: Vec<String>,
@@ -33,6 +37,11 @@ const NEEDS: [Need; 4] = [
     Need { file: "/usr/sbin/mkfs.ext4", package: "e2fsprogs" },
 ];
 
+/// The tests that prove more the longer they run.
+const LONG: [&str; 4] = ["test", "--package=ebbtide-tests", "--test=crash_loop", "--test=first_calls"];
+const LONG_SCALE: [(&str, &str); 3] =
+    [("EBBTIDE_TEST_DEATHS", "500"), ("EBBTIDE_TEST_ROUNDS", "500"), ("EBBTIDE_TEST_CALLERS", "100")];
+
 /// Runs the checks.
 pub(crate) fn run(options: &Options) -> Result<(), Error> {
     let workspace = Workspace::locate()?;
@@ -40,14 +49,18 @@ pub(crate) fn run(options: &Options) -> Result<(), Error> {
         return vm::run(&workspace, options.kernel.as_deref());
     }
     apt::install(&NEEDS)?;
-    if options.filter.is_empty() {
+    if options.filter.is_empty() && !options.long {
         lint(&workspace)?;
     }
     let fail_points = build(&workspace)?;
-    if options.filter.is_empty() {
+    if options.filter.is_empty() && !options.long {
         process::run(&mut workspace.cargo(["test", "--workspace", "--doc", "--quiet"]))?;
     }
-    let mut tests = if process::succeeds(&mut workspace.cargo(["nextest", "--version"])) {
+    let mut tests = if options.long {
+        let mut tests = workspace.cargo(LONG);
+        tests.envs(LONG_SCALE);
+        tests
+    } else if process::succeeds(&mut workspace.cargo(["nextest", "--version"])) {
         workspace.cargo(["nextest", "run", "--workspace", "--all-targets"])
     } else {
         workspace.cargo(["test", "--workspace", "--all-targets", "--no-fail-fast"])
