@@ -1,7 +1,6 @@
 //! Entering the sandbox: identity, mounts, loopback, and what the payload may never have.
 
 use std::fs;
-use std::path::Path;
 
 use rustix::fs::{CWD, Mode};
 use rustix::mount::{
@@ -13,25 +12,22 @@ use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use super::{Inheritance, Roots};
 use crate::capabilities;
+use crate::root::EMPTY_DIR;
 use crate::sys_error::{Step, SysError};
 use crate::{protocol, sys};
 
 /// Parts of proc that tell of the host or reach it; a file is covered by the null device.
-const MASKED_FILES: [&str; 6] = [
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/timer_list",
-    "/proc/sysrq-trigger",
-    "/proc/latency_stats",
-    "/proc/kallsyms",
-];
-/// Directories covered by an empty one.
-const MASKED_DIRS: [&str; 4] = ["/proc/acpi", "/proc/scsi", "/sys/firmware", "/sys/kernel/debug"];
+const MASKED_FILES: [&str; 5] =
+    ["/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/sysrq-trigger", "/proc/latency_stats"];
+/// Directories covered by the empty one of the device tree, which is read-only.
+const MASKED_DIRS: [&str; 3] = ["/proc/acpi", "/proc/scsi", "/sys/firmware"];
 /// Parts of proc that can be read and not written.
 const READ_ONLY: [&str; 4] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys"];
 
 /// Enters the sandbox; on return the process sees nothing but it.
 pub(super) fn enter(inheritance: &mut Inheritance) -> Result<(), SysError> {
+    // First of all, while the launcher builds the root.
+    sys::unshare(libc::CLONE_NEWNET).step(|| "make the network namespace".to_owned())?;
     let (roots, mounts) = protocol::receive::<Roots>(&inheritance.launcher)
         .map_err(|error| SysError::new("wait for the root file system", std::io::Error::other(error)))?;
     let stage = inheritance.stage.clone();
@@ -94,10 +90,7 @@ fn mask() -> Result<(), SysError> {
         skip_absent(path, mount_bind("/dev/null", path))?;
     }
     for path in MASKED_DIRS {
-        if Path::new(path).is_dir() {
-            let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-            skip_absent(path, mount("ebb-mask", path, "tmpfs", flags, Some(c"mode=0,size=4k")))?;
-        }
+        skip_absent(path, mount_bind(EMPTY_DIR, path))?;
     }
     let read_only =
         MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;

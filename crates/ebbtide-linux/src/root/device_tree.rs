@@ -23,7 +23,10 @@ const LINKS: [(&str, &str); 5] = [
     ("stderr", "/proc/self/fd/2"),
     ("ptmx", "pts/ptmx"),
 ];
-const MOUNT_POINTS: [&str; 3] = ["pts", "shm", "mqueue"];
+/// Places to mount something at, and one that stays empty.
+const DIRECTORIES: [&str; 4] = ["pts", "shm", "mqueue", ".empty"];
+/// A directory in every sandbox that is empty and read-only, to cover others with.
+pub(crate) const EMPTY_DIR: &str = "/dev/.empty";
 
 pub(crate) struct DeviceTree {
     path: PathBuf,
@@ -46,7 +49,7 @@ impl DeviceTree {
         for (name, target) in LINKS {
             symlink(target, path.join(name)).step(|| format!("make the link {name}"))?;
         }
-        for name in MOUNT_POINTS {
+        for name in DIRECTORIES {
             fs::create_dir(path.join(name)).step(|| format!("make the directory {name}"))?;
         }
         Ok(Self { path: path.to_owned() })

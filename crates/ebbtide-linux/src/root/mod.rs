@@ -20,7 +20,7 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fs
 
 use crate::sys;
 use crate::sys_error::{Step, SysError};
-pub(crate) use device_tree::DeviceTree;
+pub(crate) use device_tree::{DeviceTree, EMPTY_DIR};
 pub(crate) use host_image::host_layers;
 
 /// What a root is made of.

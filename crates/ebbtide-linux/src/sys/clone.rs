@@ -8,14 +8,14 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 pub(crate) struct CloneFlags(u64);
 
 impl CloneFlags {
-    /// Every namespace but the cgroup one, which each payload process takes for itself.
+    /// Every namespace but the cgroup one, which each payload process takes for itself, and the network one, which
+    /// takes longer than all others together: the init makes it while the launcher goes on.
     pub(crate) const SANDBOX: Self = Self(
         (libc::CLONE_NEWUSER
             | libc::CLONE_NEWNS
             | libc::CLONE_NEWPID
             | libc::CLONE_NEWIPC
-            | libc::CLONE_NEWUTS
-            | libc::CLONE_NEWNET) as u64,
+            | libc::CLONE_NEWUTS) as u64,
     );
     /// The parent goes on once the child has called exec or has ended.
     pub(crate) const WAIT_FOR_EXEC: Self = Self(libc::CLONE_VFORK as u64);
