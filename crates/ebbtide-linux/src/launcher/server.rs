@@ -96,7 +96,7 @@ impl Launcher {
             }
             // A launcher that nobody has ever called, or that was left, holds out for a moment: its daemon may
             // be on the way.
-            if self.connections.iter().flatten().next().is_some() || self.holds_sandboxes() {
+            if self.is_connected() || self.holds_sandboxes() {
                 lonely_since = Instant::now();
             } else if lonely_since.elapsed() > LONELY && self.shutting_down.is_none() {
                 self.shut_down(NOBODY, 0);
@@ -110,9 +110,7 @@ impl Launcher {
             Duration::ZERO
         } else if self.slots.iter().flatten().any(|slot| slot.phase == Phase::Releasing) {
             RETRY
-        } else if self.connections.iter().flatten().next().is_none()
-            || self.trim_due.is_some() && !self.holds_sandboxes()
-        {
+        } else if !self.is_connected() || self.trim_due.is_some() && !self.holds_sandboxes() {
             Duration::from_secs(1)
         } else {
             return None;
@@ -209,8 +207,7 @@ impl Launcher {
         let (preparing, ready) = (count(Phase::Preparing), count(Phase::Ready));
         // After failures slots are made for those who wait only, so that a broken host is not kept busy.
         let ahead = if self.failures == 0 { self.arguments.pool_slots } else { 0 };
-        let lonely = self.connections.iter().flatten().next().is_none();
-        let wanted = self.waiting.len() + if lonely { 0 } else { ahead };
+        let wanted = self.waiting.len() + if self.is_connected() { ahead } else { 0 };
         self.shutting_down.is_none() && preparing < MOST_PREPARING && preparing + ready < wanted
     }
 
@@ -294,6 +291,11 @@ impl Launcher {
         self.cgroups.remove_home();
         self.tell(connection, &FromLauncher::ShutDown { seq, pid: std::process::id() });
         true
+    }
+
+    /// Whether a daemon is connected.
+    fn is_connected(&self) -> bool {
+        self.connections.iter().any(Option::is_some)
     }
 
     fn holds_sandboxes(&self) -> bool {
