@@ -25,6 +25,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with};
 
+use crate::cgroup;
 use crate::protocol::{self, FromLauncher, Refusal, ToLauncher};
 use crate::sys_error::{Step, SysError};
 pub(crate) use arguments::Arguments;
@@ -48,6 +49,7 @@ pub fn launcher_main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let home_id = arguments.home_id.clone();
     // Held for life, so that two launchers never work on one home.
     let lock = lock_home(&arguments);
     let launcher = lock.and_then(|lock| Ok((lock, Launcher::set_up(arguments)?)));
@@ -61,6 +63,8 @@ pub fn launcher_main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         },
         Err(refusal) => {
             eprintln!("ebb internal-launcher: cannot be set up: {refusal:?}");
+            // Before the daemon hears of it: it removes the cgroup on its way out, and could not with us inside.
+            cgroup::leave_own_cgroup(&home_id);
             tell_broken(&listener, refusal);
             ExitCode::FAILURE
         }
