@@ -16,9 +16,43 @@ pub struct ExecRequest {
     pub command: Command,
     /// Whether the caller will write to its standard input; if not, it reads an empty one.
     pub stdin: bool,
+    /// The terminal to run it on, as the leader of a session of its own; pipes if there is none. What the command
+    /// writes to its terminal, on whatever stream, is [`ExecEvent::Stdout`]. `TERM` is `xterm-256color` unless the
+    /// environment says otherwise.
+    pub terminal: Option<WindowSize>,
+}
+
+/// The size of a terminal, in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WindowSize {
+    /// The width; 0 is the usual one.
+    pub columns: u16,
+    /// The height; 0 is the usual one.
+    pub rows: u16,
+}
+
+impl WindowSize {
+    /// The size of a terminal of which nothing is known.
+    pub const USUAL: Self = Self { columns: 80, rows: 24 };
+
+    /// This size, with the usual one for what is not given.
+    #[must_use]
+    pub fn or_usual(self) -> Self {
+        let given = |one: u16, usual| if one == 0 { usual } else { one };
+        Self { columns: given(self.columns, Self::USUAL.columns), rows: given(self.rows, Self::USUAL.rows) }
+    }
+}
+
+impl Default for WindowSize {
+    fn default() -> Self {
+        Self::USUAL
+    }
 }
 
 /// Where a caller writes the command's standard input. Dropping it is end of file for the command.
+///
+/// On a terminal it is the keyboard, and no end of file comes of dropping it: shutting it down types the
+/// terminal's end-of-file character, twice where something stands in its line already.
 pub type ExecStdin = Pin<Box<dyn AsyncWrite + Send + Sync>>;
 
 /// Something that a running command did.
@@ -45,9 +79,13 @@ pub trait ExecEvents: Send {
 pub trait ExecControl: Send + Sync {
     /// Sends a signal to the command's process group. A command that has ended already is no error.
     async fn signal(&self, signal: i32) -> Result<(), DriverError>;
+
+    /// Changes the size of the command's terminal, which tells the foreground process group by SIGWINCH. A command
+    /// that has ended already is no error.
+    async fn resize(&self, size: WindowSize) -> Result<(), DriverError>;
 }
 
-/// A command that runs in a sandbox. It ends when [`Exec::events`] is dropped.
+/// A command that runs in a sandbox. It ends when [`Exec::events`] is dropped; its terminal is hung up then.
 pub struct Exec {
     /// Its standard input, if it was asked for.
     pub stdin: Option<ExecStdin>,

@@ -17,7 +17,7 @@ use ebbtide_model::{SandboxId, StopOptions};
 
 pub use end::{DestroyOutcome, EndCause, EndReport, Existing, Leftover, Phase, Receipt};
 pub use error::DriverError;
-pub use exec::{Exec, ExecControl, ExecEvent, ExecEvents, ExecRequest, ExecStdin};
+pub use exec::{Exec, ExecControl, ExecEvent, ExecEvents, ExecRequest, ExecStdin, WindowSize};
 pub use plan::SandboxPlan;
 
 /// Runs sandboxes.

@@ -27,7 +27,7 @@ fn idle() -> SandboxPlan {
 }
 
 async fn output(driver: &FakeDriver, id: &SandboxId, script: &str) -> (String, ExitStatus) {
-    let request = ExecRequest { command: command(&["sh", "-c", script]), stdin: false };
+    let request = ExecRequest { command: command(&["sh", "-c", script]), stdin: false, terminal: None };
     let mut exec = driver.exec(id, request).await.unwrap();
     let mut written = Vec::new();
     loop {

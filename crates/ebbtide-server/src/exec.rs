@@ -52,7 +52,7 @@ pub(crate) async fn stream(
     sandboxes.check_container(&caller, &id, &init.container).await.map_err(errors::control)?;
     let command = exec_command(init).map_err(errors::refusal)?;
     // Whether there will be input cannot be known yet; without any the client closes its side soon.
-    let request = ExecRequest { command, stdin: true };
+    let request = ExecRequest { command, stdin: true, terminal: None };
     let exec = match sandboxes.control.exec(&caller.principal, &id, request).await {
         Ok(exec) => exec,
         Err(ControlError::Driver(error)) if start_error(&error).is_some() => {

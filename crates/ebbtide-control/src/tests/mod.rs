@@ -112,7 +112,7 @@ async fn wait(control: &Control, id: &str) -> SandboxRecord {
 
 /// Runs a command; its output and how it ended.
 async fn exec(control: &Control, id: &str, argv: &[&str]) -> Result<(String, ExitStatus), ControlError> {
-    let request = ExecRequest { command: main(argv).main, stdin: false };
+    let request = ExecRequest { command: main(argv).main, stdin: false, terminal: None };
     let mut exec = control.exec(&ME, id, request).await?;
     let mut output = Vec::new();
     loop {

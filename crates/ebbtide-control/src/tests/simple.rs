@@ -128,7 +128,7 @@ async fn a_foreign_sandbox_and_a_malformed_id_are_not_found() {
     let id = running(&control, idle()).await;
     let unknown = ebbtide_model::SandboxId::generate().to_string();
     for (principal, id) in [(SOMEBODY_ELSE, id.as_str()), (ME, "../etc"), (ME, ""), (ME, &unknown)] {
-        let request = ExecRequest { command: main(&["true"]).main, stdin: false };
+        let request = ExecRequest { command: main(&["true"]).main, stdin: false, terminal: None };
         let errors = [
             control.get(&principal, id).await.unwrap_err(),
             control.stop(&principal, id, StopOptions::NOW).await.unwrap_err(),

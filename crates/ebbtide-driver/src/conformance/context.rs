@@ -164,13 +164,13 @@ impl<'a> Context<'a> {
     }
 
     pub(super) async fn exec(&self, id: &SandboxId, command: Command, stdin: bool) -> Result<Exec, Failure> {
-        self.soon("exec", self.driver()?.exec(id, ExecRequest { command, stdin })).await
+        self.soon("exec", self.driver()?.exec(id, ExecRequest { command, stdin, terminal: None })).await
     }
 
     /// The error that an exec must answer with.
     pub(super) async fn refused(&self, id: &SandboxId, command: Command) -> Result<DriverError, Failure> {
         let what = format!("exec of {:?}", command.argv);
-        let request = ExecRequest { command, stdin: false };
+        let request = ExecRequest { command, stdin: false, terminal: None };
         match self.bounded(&what, self.driver()?.exec(id, request)).await? {
             Ok(_) => Err(Failure::Broken(format!("{what} was not refused"))),
             Err(error) => Ok(error),

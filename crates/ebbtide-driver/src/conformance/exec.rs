@@ -148,7 +148,7 @@ pub(super) async fn exec_after_the_end_is_refused(context: &Context<'_>) -> Resu
 pub(super) async fn unknown_id_is_not_found(context: &Context<'_>) -> Result<(), Failure> {
     let (id, driver) = (SandboxId::generate(), context.driver()?);
     let stop = ebbtide_model::StopOptions::NOW;
-    let request = ExecRequest { command: words(&["true"]), stdin: false };
+    let request = ExecRequest { command: words(&["true"]), stdin: false, terminal: None };
     let answers = [
         ("exec", context.bounded("exec", driver.exec(&id, request)).await?.map(|_| ())),
         ("stop", context.bounded("stop", driver.stop(&id, stop)).await?),

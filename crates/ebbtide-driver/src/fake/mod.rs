@@ -1,7 +1,7 @@
 //! A driver that runs sandboxes in memory, for tests of the layers above a driver and of the conformance kit.
 //!
 //! No process is ever started. Commands are simulated: a few programs (`true`, `false`, `echo`, `cat`, `sleep`,
-//! `seq`, `pwd`, `kill`, `test -e`) and a small `sh -c` (see `shell`). Everything that would live in the kernel
+//! `seq`, `pwd`, `kill`, `test -e`, `test -t`, `stty size`) and a small `sh -c` (see `shell`). Everything that would live in the kernel
 //! lives in a [`World`], which outlives the driver: a second [`FakeDriver`] on the same world is what a daemon
 //! sees after its restart. The world's timers run on the tokio runtime that called [`Driver::create`].
 
@@ -10,6 +10,7 @@ mod process;
 mod programs;
 mod sandbox;
 mod shell;
+mod terminal;
 mod world;
 
 use std::sync::Arc;

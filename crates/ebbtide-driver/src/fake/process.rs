@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use super::programs;
 use super::sandbox::Sandbox;
 use super::shell::Statement;
+use super::terminal::{self, Terminal};
 use crate::{DriverError, ExecEvent};
 
 /// A simulated process that runs.
@@ -41,13 +42,17 @@ impl Process {
         let Some((pid, group, signals)) = entry else {
             return Err(DriverError::NotRunning(sandbox.plan.id.clone()));
         };
+        let mut env = sandbox.environment(command);
+        if io.terminal.is_some() {
+            env.entry("TERM".to_owned()).or_insert_with(|| "xterm-256color".to_owned());
+        }
         let mut process = Self {
             sandbox: Arc::clone(sandbox),
             pid,
             group,
             signals,
             io,
-            env: sandbox.environment(command),
+            env,
             directory: command.working_dir.clone().unwrap_or_else(|| "/".to_owned()),
             arguments: Vec::new(),
         };
@@ -68,7 +73,12 @@ impl Process {
             pid,
             group,
             signals,
-            io: Io { stdin: None, stdout: self.io.stdout.clone(), stderr: self.io.stderr.clone() },
+            io: Io {
+                stdin: None,
+                stdout: self.io.stdout.clone(),
+                stderr: self.io.stderr.clone(),
+                terminal: self.io.terminal.clone(),
+            },
             env: self.env.clone(),
             directory: self.directory.clone(),
             arguments: self.arguments.clone(),
@@ -96,12 +106,14 @@ pub(super) struct Io {
     pub(super) stdin: Option<DuplexStream>,
     pub(super) stdout: Output,
     pub(super) stderr: Output,
+    /// What the three are, if they are one.
+    pub(super) terminal: Option<Arc<Terminal>>,
 }
 
 impl Io {
     /// Reads nothing, and what it writes is seen by nobody.
     pub(super) fn nowhere() -> Self {
-        Self { stdin: None, stdout: Output::Nowhere, stderr: Output::Nowhere }
+        Self { stdin: None, stdout: Output::Nowhere, stderr: Output::Nowhere, terminal: None }
     }
 }
 
@@ -111,6 +123,7 @@ pub(super) enum Output {
     Nowhere,
     Stdout(mpsc::Sender<ExecEvent>),
     Stderr(mpsc::Sender<ExecEvent>),
+    Terminal(mpsc::Sender<ExecEvent>),
     /// Appends to a file of the sandbox.
     File(String),
 }
@@ -131,6 +144,7 @@ impl Process {
             }
             Output::Stdout(sender) => (sender, ExecEvent::Stdout(bytes)),
             Output::Stderr(sender) => (sender, ExecEvent::Stderr(bytes)),
+            Output::Terminal(sender) => (sender, ExecEvent::Stdout(terminal::shown(&bytes))),
         };
         match self.signals.during(sender.send(event)).await? {
             // Nobody reads any more.
@@ -182,10 +196,8 @@ impl Signals {
     fn take(&mut self, signal: i32) -> Result<bool, ExitStatus> {
         const WITHOUT_EFFECT: [i32; 6] =
             [0, libc::SIGCHLD, libc::SIGCONT, libc::SIGURG, libc::SIGWINCH, libc::SIGSTOP];
-        if WITHOUT_EFFECT.contains(&signal) {
-            return Ok(false);
-        }
         match self.traps.get(&signal) {
+            None if WITHOUT_EFFECT.contains(&signal) => Ok(false),
             Some(handler) if signal != libc::SIGKILL => {
                 if !handler.is_empty() {
                     self.due.push(handler.clone());

@@ -10,7 +10,7 @@ use tokio::io::AsyncReadExt;
 use super::process::{Output, Process};
 use super::sandbox::Sandbox;
 use super::shell::{self, Part, Redirect, Statement, Word};
-use crate::DriverError;
+use crate::{DriverError, WindowSize};
 
 /// How much is written at once.
 const CHUNK: usize = 16 * 1024;
@@ -29,6 +29,7 @@ pub(super) enum Program {
     Pwd,
     Kill,
     Test,
+    Stty,
     Sh,
 }
 
@@ -44,6 +45,7 @@ impl Program {
             "pwd" => Self::Pwd,
             "kill" => Self::Kill,
             "test" | "[" => Self::Test,
+            "stty" => Self::Stty,
             "sh" => Self::Sh,
             _ => return None,
         })
@@ -120,7 +122,16 @@ pub(super) async fn run(process: &mut Process, program: Program, argv: &[String]
         },
         Program::Test => match (first, arguments.get(1)) {
             ("-e", Some(path)) => Ok(u8::from(!process.sandbox.files().contains_key(path))),
-            _ => complain(process, "test: -e FILE is all that the fake knows").await,
+            ("-t", Some(_)) => Ok(u8::from(process.io.terminal.is_none())),
+            _ => complain(process, "test: -e FILE and -t NUMBER are all that the fake knows").await,
+        },
+        Program::Stty => match (first, process.io.terminal.as_ref().map(|terminal| terminal.size())) {
+            ("size", Some(WindowSize { columns, rows })) => {
+                process.write(format!("{rows} {columns}\n").into_bytes()).await?;
+                Ok(0)
+            }
+            ("size", None) => complain(process, "stty: Inappropriate ioctl for device").await,
+            _ => complain(process, "stty: size is all that the fake knows").await,
         },
         Program::Sh => match (first, arguments.get(1)) {
             ("-c", Some(script)) => {
@@ -173,6 +184,7 @@ fn signal(argument: &str) -> Option<i32> {
         "INT" => libc::SIGINT,
         "KILL" => libc::SIGKILL,
         "TERM" => libc::SIGTERM,
+        "WINCH" => libc::SIGWINCH,
         "USR1" => libc::SIGUSR1,
         "USR2" => libc::SIGUSR2,
         number => number.parse().ok()?,

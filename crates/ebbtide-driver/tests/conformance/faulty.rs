@@ -101,7 +101,7 @@ impl Faulty {
                 if !self.memory.creating.lock().unwrap().insert(id.clone()) =>
             {
                 self.inner.create(&plan).await?;
-                let request = ExecRequest { command: plan.main, stdin: false };
+                let request = ExecRequest { command: plan.main, stdin: false, terminal: None };
                 std::mem::forget(self.inner.exec(id, request).await?);
                 return Ok(());
             }

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ebbtide_driver::fake::{FakeDriver, World};
-use ebbtide_driver::{Driver, DriverError, Exec, ExecControl, ExecEvent, ExecEvents, ExecRequest, ExecStdin};
+use ebbtide_driver::{
+    Driver, DriverError, Exec, ExecControl, ExecEvent, ExecEvents, ExecRequest, ExecStdin, WindowSize,
+};
 use ebbtide_model::{ExitStatus, SandboxId};
 use tokio::io::AsyncWrite;
 use tokio::sync::{OwnedMutexGuard, mpsc};
@@ -94,6 +96,10 @@ impl ExecControl for FaultyControl {
             }
             _ => self.inner.signal(signal).await,
         }
+    }
+
+    async fn resize(&self, size: WindowSize) -> Result<(), DriverError> {
+        self.inner.resize(size).await
     }
 }
 

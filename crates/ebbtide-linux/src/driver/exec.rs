@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use ebbtide_driver::{DriverError, ExecControl, ExecEvent, ExecEvents, ExecStdin};
+use ebbtide_driver::{DriverError, ExecControl, ExecEvent, ExecEvents, ExecStdin, WindowSize};
 use ebbtide_model::{ExitStatus, SandboxId};
 use rustix::pipe::fcntl_getpipe_size;
 use tokio::net::unix::pipe::{Receiver, Sender};
@@ -143,5 +143,10 @@ impl ExecControl for Control {
             Ok(()) | Err(PacketError::Closed) => Ok(()),
             Err(error) => Err(DriverError::Protocol(error.to_string())),
         }
+    }
+
+    async fn resize(&self, _size: WindowSize) -> Result<(), DriverError> {
+        // A command on pipes has no terminal whose size could change.
+        Ok(())
     }
 }

@@ -64,6 +64,10 @@ impl Inner {
     }
 
     pub(super) async fn exec(&self, id: &SandboxId, request: ExecRequest) -> Result<Exec, DriverError> {
+        if request.terminal.is_some() {
+            let missing = "the runtime gives no terminals yet".to_owned();
+            return Err(DriverError::Unsupported { missing, help: "run the command without one".to_owned() });
+        }
         let init = self.connect(id)?;
         let message = ToInit::Exec(protocol::Exec {
             argv: request.command.argv.clone(),
