@@ -1,6 +1,6 @@
 //! Why control refused or failed, each error with the reason that a client recognizes it by.
 
-use ebbtide_driver::DriverError;
+use ebbtide_driver::{DriverError, FileErrorKind};
 use ebbtide_model::{ErrorReason, Invalid, SandboxId, State};
 use thiserror::Error;
 
@@ -92,10 +92,22 @@ fn driver_reason(error: &DriverError) -> ErrorReason {
         | DriverError::CommandNotFound { .. }
         | DriverError::CommandNotExecutable { .. }
         | DriverError::WorkingDirectory { .. } => ErrorReason::InvalidRequest,
+        DriverError::File(error) => file_reason(&error.kind),
         DriverError::NoRoom { .. } => ErrorReason::CapacityExhausted,
         DriverError::AboveCeiling { .. } => ErrorReason::ResourceCeilingExceeded,
         DriverError::Unsupported { .. } | DriverError::Unavailable(_) => ErrorReason::BackendUnavailable,
         _ => ErrorReason::Internal,
+    }
+}
+
+fn file_reason(kind: &FileErrorKind) -> ErrorReason {
+    match kind {
+        FileErrorKind::NotFound => ErrorReason::FileNotFound,
+        FileErrorKind::IsDirectory => ErrorReason::FileIsDirectory,
+        FileErrorKind::PermissionDenied => ErrorReason::FilePermissionDenied,
+        FileErrorKind::TooLarge { .. } => ErrorReason::FileTooLarge,
+        FileErrorKind::Truncated { .. } => ErrorReason::FileTruncated,
+        _ => ErrorReason::FileIoFailed,
     }
 }
 

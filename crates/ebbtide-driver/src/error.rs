@@ -5,6 +5,8 @@ use std::io;
 use ebbtide_model::SandboxId;
 use thiserror::Error;
 
+use crate::FileError;
+
 /// Why a driver could not do what it was asked to.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -45,6 +47,9 @@ pub enum DriverError {
         /// The kernel's answer.
         cause: io::Error,
     },
+    /// A path in the sandbox does not lead where it should, or cannot be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The host has no room for it at the moment.
     #[error(
         "no room for another sandbox: {what}; stop sandboxes that are no longer needed (ebb list) or make room"

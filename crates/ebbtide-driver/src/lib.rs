@@ -10,6 +10,7 @@ mod error;
 mod exec;
 #[cfg(feature = "fake")]
 pub mod fake;
+mod file;
 mod plan;
 
 use async_trait::async_trait;
@@ -18,6 +19,7 @@ use ebbtide_model::{SandboxId, StopOptions};
 pub use end::{DestroyOutcome, EndCause, EndReport, Existing, Leftover, Phase, Receipt};
 pub use error::DriverError;
 pub use exec::{Exec, ExecControl, ExecEvent, ExecEvents, ExecRequest, ExecStdin, WindowSize};
+pub use file::{Content, FileError, FileErrorKind, FileRead, Sink, WriteOptions};
 pub use plan::SandboxPlan;
 
 /// Runs sandboxes.
@@ -40,6 +42,38 @@ pub trait Driver: Send + Sync + 'static {
 
     /// Runs a command in a running sandbox. Dropping the returned [`Exec`] ends the command.
     async fn exec(&self, id: &SandboxId, request: ExecRequest) -> Result<Exec, DriverError>;
+
+    /// Opens a regular file of a running sandbox for reading.
+    ///
+    /// # Errors
+    /// [`DriverError::File`] where the path does not lead to a regular file that can be read.
+    async fn open_read(&self, id: &SandboxId, path: &str) -> Result<FileRead, DriverError>;
+
+    /// Begins to write a regular file of a running sandbox; directories on the way are made. What was there before
+    /// stays until the commit and is then replaced at once; a sink that is dropped leaves it as it is.
+    ///
+    /// # Errors
+    /// [`DriverError::File`] where no regular file can be written.
+    async fn open_write(
+        &self,
+        id: &SandboxId,
+        path: &str,
+        options: WriteOptions,
+    ) -> Result<Box<dyn Sink>, DriverError>;
+
+    /// A directory of a running sandbox as a tar stream: its entries by their path below it, sorted, with modes, times,
+    /// symbolic and hard links; no sockets or devices, and nothing of the kernel's own file systems below it.
+    ///
+    /// # Errors
+    /// [`DriverError::File`] where the path does not lead to a directory; what fails later ends the content.
+    async fn pack(&self, id: &SandboxId, path: &str) -> Result<Box<dyn Content>, DriverError>;
+
+    /// Begins to unpack a tar stream into a directory of a running sandbox, which is made if it is not there. Nothing is
+    /// written outside of it. Not undone when the sink is dropped: what had come by then stays.
+    ///
+    /// # Errors
+    /// [`DriverError::File`] where the path cannot become a directory.
+    async fn unpack(&self, id: &SandboxId, path: &str) -> Result<Box<dyn Sink>, DriverError>;
 
     /// Asks the sandbox to end: SIGTERM to its commands, SIGKILL after the grace period.
     ///

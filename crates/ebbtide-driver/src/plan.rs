@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ebbtide_model::{Command, EffectiveResources, OwnerProcess, SandboxId};
+use ebbtide_model::{Command, EffectiveResources, MountedFile, OwnerProcess, SandboxId};
 
 /// One sandbox to be made. Everything in it has been validated.
 #[derive(Debug, Clone)]
@@ -13,6 +13,8 @@ pub struct SandboxPlan {
     pub image: String,
     /// The main command; an empty `argv` means that the sandbox idles until it is stopped.
     pub main: Command,
+    /// Files that are there before the main command starts, and that nothing in the sandbox can change.
+    pub files: Vec<MountedFile>,
     /// The bounds to enforce.
     pub resources: EffectiveResources,
     /// How long it may live from now on. The sandbox itself enforces it, whatever becomes of the daemon.

@@ -19,6 +19,7 @@ fn idle() -> SandboxPlan {
         id: SandboxId::generate(),
         image: HOST_IMAGE.to_owned(),
         main: Command::default(),
+        files: Vec::new(),
         resources: EffectiveResources::default(),
         lifetime: Duration::from_secs(60),
         owner: None,

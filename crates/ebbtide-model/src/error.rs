@@ -52,6 +52,18 @@ pub enum ErrorReason {
     SandboxNotRunning,
     /// The command took longer than the caller allowed.
     CommandTimeout,
+    /// A path in the sandbox leads to nothing.
+    FileNotFound,
+    /// A path in the sandbox leads to a directory where a file is wanted.
+    FileIsDirectory,
+    /// The sandbox's own rights do not allow what is asked for with a path in it.
+    FilePermissionDenied,
+    /// A file holds more than one message can.
+    FileTooLarge,
+    /// A file held less than was announced.
+    FileTruncated,
+    /// A path in the sandbox cannot be read or written for another reason.
+    FileIoFailed,
     /// The caller may not do this.
     PermissionDenied,
     /// A defect of Ebbtide.
@@ -60,7 +72,7 @@ pub enum ErrorReason {
 
 impl ErrorReason {
     /// Every reason.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 17] = [
         Self::SandboxNotFound,
         Self::InvalidRequest,
         Self::RequestIdConflict,
@@ -70,6 +82,12 @@ impl ErrorReason {
         Self::BackendUnavailable,
         Self::SandboxNotRunning,
         Self::CommandTimeout,
+        Self::FileNotFound,
+        Self::FileIsDirectory,
+        Self::FilePermissionDenied,
+        Self::FileTooLarge,
+        Self::FileTruncated,
+        Self::FileIoFailed,
         Self::PermissionDenied,
         Self::Internal,
     ];
@@ -86,6 +104,12 @@ impl ErrorReason {
             Self::BackendUnavailable => "CWSANDBOX_BACKEND_UNAVAILABLE",
             Self::SandboxNotRunning => "CWSANDBOX_SANDBOX_NOT_RUNNING",
             Self::CommandTimeout => "CWSANDBOX_COMMAND_TIMEOUT",
+            Self::FileNotFound => "CWSANDBOX_FILE_NOT_FOUND",
+            Self::FileIsDirectory => "CWSANDBOX_FILE_IS_DIRECTORY",
+            Self::FilePermissionDenied => "CWSANDBOX_FILE_PERMISSION_DENIED",
+            Self::FileTooLarge => "CWSANDBOX_FILE_TOO_LARGE",
+            Self::FileTruncated => "CWSANDBOX_FILE_TRUNCATED",
+            Self::FileIoFailed => "CWSANDBOX_FILE_IO_FAILED",
             Self::PermissionDenied => "CWSANDBOX_PERMISSION_DENIED",
             Self::Internal => "CWSANDBOX_INTERNAL",
         }

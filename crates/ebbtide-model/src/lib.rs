@@ -6,6 +6,7 @@
 mod error;
 mod id;
 mod limits;
+mod mounted_file;
 mod owner;
 mod principal;
 mod quantity;
@@ -19,6 +20,7 @@ mod stop;
 pub use error::{ErrorReason, Invalid};
 pub use id::SandboxId;
 pub use limits::Limits;
+pub use mounted_file::MountedFile;
 pub use owner::{OWNER_PID_ANNOTATION, OWNER_START_TIME_ANNOTATION, OwnerProcess};
 pub use principal::Principal;
 pub use quantity::Quantity;

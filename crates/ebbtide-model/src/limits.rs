@@ -23,6 +23,10 @@ pub struct Limits {
     pub max_name_bytes: usize,
     /// The most bytes of one annotation value.
     pub max_annotation_bytes: usize,
+    /// The most mounted files of one sandbox.
+    pub max_mounted_files: usize,
+    /// The most bytes of all mounted files of one sandbox together.
+    pub max_mounted_bytes: usize,
 }
 
 impl Default for Limits {
@@ -37,6 +41,8 @@ impl Default for Limits {
             max_tags: 64,
             max_name_bytes: 256,
             max_annotation_bytes: 16 * 1024,
+            max_mounted_files: 64,
+            max_mounted_bytes: 8 * 1024 * 1024,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::mounted_file::{self, MountedFile};
 use crate::{Invalid, Limits, OwnerProcess, Resources};
 
 /// The image that every machine has: an allow-list of the host's own directories.
@@ -81,6 +82,9 @@ pub struct SandboxSpec {
     pub annotations: BTreeMap<String, String>,
     /// How long it may live; `None` for the daemon's default.
     pub max_lifetime: Option<Duration>,
+    /// Files that are there, read-only, before the main command starts.
+    #[serde(default)]
+    pub mounted_files: Vec<MountedFile>,
 }
 
 impl SandboxSpec {
@@ -94,6 +98,7 @@ impl SandboxSpec {
             tags: Vec::new(),
             annotations: BTreeMap::new(),
             max_lifetime: None,
+            mounted_files: Vec::new(),
         }
     }
 
@@ -126,6 +131,7 @@ impl SandboxSpec {
             }
         }
         OwnerProcess::from_annotations(&self.annotations)?;
+        mounted_file::validate(&self.mounted_files, limits)?;
         if let Some(lifetime) = self.max_lifetime
             && (lifetime.is_zero() || lifetime > limits.max_lifetime)
         {

@@ -56,7 +56,11 @@ fn code(reason: ErrorReason) -> Code {
         ErrorReason::BackendUnavailable => Code::Unavailable,
         ErrorReason::SandboxNotRunning => Code::FailedPrecondition,
         ErrorReason::CommandTimeout => Code::DeadlineExceeded,
-        ErrorReason::PermissionDenied => Code::PermissionDenied,
+        ErrorReason::FileNotFound => Code::NotFound,
+        ErrorReason::FileTooLarge => Code::ResourceExhausted,
+        ErrorReason::FileTruncated => Code::DataLoss,
+        ErrorReason::FileIsDirectory | ErrorReason::FileIoFailed => Code::FailedPrecondition,
+        ErrorReason::FilePermissionDenied | ErrorReason::PermissionDenied => Code::PermissionDenied,
         ErrorReason::Internal => Code::Internal,
     }
 }

@@ -145,6 +145,7 @@ fn resolve(engine: &Engine, sandbox: &Sandbox, resumed: bool) -> Result<SandboxP
         id: record.id,
         image: record.spec.image,
         main: record.spec.main,
+        files: record.spec.mounted_files,
         resources,
         lifetime,
         owner: record.owner,

@@ -15,6 +15,7 @@ fn plan(id: &SandboxId, spec: &SandboxSpec) -> SandboxPlan {
         id: id.clone(),
         image: spec.image.clone(),
         main: spec.main.clone(),
+        files: Vec::new(),
         resources: EffectiveResources::default(),
         lifetime: Duration::from_secs(60),
         owner: None,

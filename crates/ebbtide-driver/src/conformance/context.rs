@@ -128,6 +128,7 @@ impl<'a> Context<'a> {
             id: SandboxId::generate(),
             image: HOST_IMAGE.to_owned(),
             main,
+            files: Vec::new(),
             resources: EffectiveResources {
                 memory_bytes: 256 << 20,
                 disk_bytes: 64 << 20,

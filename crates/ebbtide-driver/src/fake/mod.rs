@@ -6,6 +6,7 @@
 //! sees after its restart. The world's timers run on the tokio runtime that called [`Driver::create`].
 
 mod exec;
+mod files;
 mod process;
 mod programs;
 mod sandbox;
@@ -22,7 +23,8 @@ use ebbtide_model::{SandboxId, StopOptions};
 pub use world::{Call, World};
 
 use crate::{
-    DestroyOutcome, Driver, DriverError, EndReport, Exec, ExecRequest, Existing, Leftover, SandboxPlan,
+    Content, DestroyOutcome, Driver, DriverError, EndReport, Exec, ExecRequest, Existing, FileRead, Leftover,
+    SandboxPlan, Sink, WriteOptions,
 };
 
 /// A driver whose sandboxes live in memory.
@@ -79,6 +81,31 @@ impl Driver for FakeDriver {
     async fn exec(&self, id: &SandboxId, request: ExecRequest) -> Result<Exec, DriverError> {
         self.world.called(Call::Exec)?;
         exec::exec(&self.world.find(id)?, request)
+    }
+
+    async fn open_read(&self, id: &SandboxId, path: &str) -> Result<FileRead, DriverError> {
+        self.world.called(Call::Files)?;
+        files::open_read(&self.world.find(id)?, path)
+    }
+
+    async fn open_write(
+        &self,
+        id: &SandboxId,
+        path: &str,
+        options: WriteOptions,
+    ) -> Result<Box<dyn Sink>, DriverError> {
+        self.world.called(Call::Files)?;
+        files::open_write(&self.world.find(id)?, path, options)
+    }
+
+    async fn pack(&self, id: &SandboxId, path: &str) -> Result<Box<dyn Content>, DriverError> {
+        self.world.called(Call::Files)?;
+        files::pack(&self.world.find(id)?, path)
+    }
+
+    async fn unpack(&self, id: &SandboxId, path: &str) -> Result<Box<dyn Sink>, DriverError> {
+        self.world.called(Call::Files)?;
+        files::unpack(&self.world.find(id)?, path)
     }
 
     async fn stop(&self, id: &SandboxId, options: StopOptions) -> Result<(), DriverError> {

@@ -14,8 +14,8 @@ use crate::{DriverError, WindowSize};
 
 /// How much is written at once.
 const CHUNK: usize = 16 * 1024;
-const DIRECTORIES: [&str; 8] = ["/", "/bin", "/dev", "/etc", "/proc", "/tmp", "/usr", "/usr/bin"];
-const FILES: [&str; 3] = ["/dev/null", "/etc/hostname", "/etc/passwd"];
+pub(super) const DIRECTORIES: [&str; 8] = ["/", "/bin", "/dev", "/etc", "/proc", "/tmp", "/usr", "/usr/bin"];
+pub(super) const FILES: [&str; 3] = ["/dev/null", "/etc/hostname", "/etc/passwd"];
 
 /// A program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

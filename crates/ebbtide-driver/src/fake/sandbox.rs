@@ -43,6 +43,8 @@ pub(super) struct Sandbox {
     inbox: Mutex<Option<mpsc::UnboundedReceiver<Order>>>,
     exclusive: tokio::sync::Mutex<()>,
     files: Mutex<BTreeMap<String, Vec<u8>>>,
+    /// The permission bits of files that were written with some.
+    pub(super) modes: Mutex<BTreeMap<String, u32>>,
 }
 
 impl fmt::Debug for Sandbox {
@@ -63,6 +65,7 @@ impl Sandbox {
             inbox: Mutex::new(Some(inbox)),
             exclusive: tokio::sync::Mutex::default(),
             files: Mutex::default(),
+            modes: Mutex::default(),
         })
     }
 
@@ -96,6 +99,9 @@ impl Sandbox {
         let Some(inbox) = self.inbox.lock().unwrap_or_else(PoisonError::into_inner).take() else {
             return Ok(());
         };
+        for file in &self.plan.files {
+            self.files().insert(file.path.clone(), file.content().to_vec());
+        }
         let main = match self.plan.main.argv.is_empty() {
             true => None,
             false => Some(Process::start(self, &self.plan.main, Io::nowhere())?.exit),

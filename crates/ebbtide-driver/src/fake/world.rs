@@ -16,6 +16,8 @@ pub enum Call {
     Create,
     /// [`crate::Driver::exec`].
     Exec,
+    /// Each of the four calls about files, from [`crate::Driver::open_read`] to [`crate::Driver::unpack`].
+    Files,
     /// [`crate::Driver::stop`].
     Stop,
     /// [`crate::Driver::ended`].

@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ebbtide_driver::fake::{FakeDriver, World};
 use ebbtide_driver::{
-    DestroyOutcome, Driver, DriverError, EndCause, EndReport, Exec, ExecRequest, Existing, Leftover, Phase,
-    SandboxPlan,
+    Content, DestroyOutcome, Driver, DriverError, EndCause, EndReport, Exec, ExecRequest, Existing, FileRead,
+    Leftover, Phase, SandboxPlan, Sink, WriteOptions,
 };
 use ebbtide_model::{Command, ExitStatus, HOST_IMAGE, OwnerProcess, SandboxId, StopOptions};
 use tokio::task::JoinSet;
@@ -157,6 +157,27 @@ impl Driver for Faulty {
             _ => id,
         };
         faulty_exec::exec(&self.inner, self.fault, &self.memory, id, request).await
+    }
+
+    async fn open_read(&self, id: &SandboxId, path: &str) -> Result<FileRead, DriverError> {
+        self.inner.open_read(id, path).await
+    }
+
+    async fn open_write(
+        &self,
+        id: &SandboxId,
+        path: &str,
+        options: WriteOptions,
+    ) -> Result<Box<dyn Sink>, DriverError> {
+        self.inner.open_write(id, path, options).await
+    }
+
+    async fn pack(&self, id: &SandboxId, path: &str) -> Result<Box<dyn Content>, DriverError> {
+        self.inner.pack(id, path).await
+    }
+
+    async fn unpack(&self, id: &SandboxId, path: &str) -> Result<Box<dyn Sink>, DriverError> {
+        self.inner.unpack(id, path).await
     }
 
     async fn stop(&self, id: &SandboxId, options: StopOptions) -> Result<(), DriverError> {

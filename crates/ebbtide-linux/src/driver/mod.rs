@@ -12,8 +12,8 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use ebbtide_driver::{
-    DestroyOutcome, Driver, DriverError, EndCause, EndReport, Exec, ExecRequest, Existing, Leftover, Phase,
-    Receipt, SandboxPlan,
+    Content, DestroyOutcome, Driver, DriverError, EndCause, EndReport, Exec, ExecRequest, Existing, FileRead,
+    Leftover, Phase, Receipt, SandboxPlan, Sink, WriteOptions,
 };
 use ebbtide_model::{ExitStatus, HOST_IMAGE, SandboxId, StopOptions};
 
@@ -227,6 +227,27 @@ impl Driver for LinuxDriver {
         self.inner.exec(id, request).await
     }
 
+    async fn open_read(&self, _: &SandboxId, _: &str) -> Result<FileRead, DriverError> {
+        Err(no_files())
+    }
+
+    async fn open_write(
+        &self,
+        _: &SandboxId,
+        _: &str,
+        _: WriteOptions,
+    ) -> Result<Box<dyn Sink>, DriverError> {
+        Err(no_files())
+    }
+
+    async fn pack(&self, _: &SandboxId, _: &str) -> Result<Box<dyn Content>, DriverError> {
+        Err(no_files())
+    }
+
+    async fn unpack(&self, _: &SandboxId, _: &str) -> Result<Box<dyn Sink>, DriverError> {
+        Err(no_files())
+    }
+
     async fn stop(&self, id: &SandboxId, options: StopOptions) -> Result<(), DriverError> {
         self.inner.stop(id, options).await
     }
@@ -260,6 +281,11 @@ impl Driver for LinuxDriver {
     async fn shutdown(&self) -> Result<(), DriverError> {
         self.inner.launcher.shutdown().await
     }
+}
+
+fn no_files() -> DriverError {
+    let help = "use commands (cat, tar) for now";
+    DriverError::Unsupported { missing: "a way to its files".to_owned(), help: help.to_owned() }
 }
 
 async fn join<T>(task: tokio::task::JoinHandle<Result<T, DriverError>>) -> Result<T, DriverError> {
