@@ -109,7 +109,8 @@ pub(crate) fn state_name(state: wire::State) -> String {
     state.as_str_name().trim_start_matches("STATE_").to_ascii_lowercase()
 }
 
-fn instant(at: &prost_types::Timestamp) -> Option<Timestamp> {
+/// A time of the protocol.
+pub(crate) fn instant(at: &prost_types::Timestamp) -> Option<Timestamp> {
     Timestamp::new(at.seconds, at.nanos).ok()
 }
 

@@ -20,6 +20,8 @@ pub struct ControlConfig {
     pub default_resources: EffectiveResources,
     /// The most sandboxes that are made at the same time; the others wait as PENDING.
     pub max_concurrent_creates: usize,
+    /// How many events of each principal are kept for readers that come later or fall behind.
+    pub event_buffer: usize,
     /// How long the engine waits for what.
     pub timing: Timing,
 }
@@ -35,6 +37,7 @@ impl ControlConfig {
             limits: Limits::default(),
             default_resources: EffectiveResources::default(),
             max_concurrent_creates: 2 * processors,
+            event_buffer: 4096,
             timing: Timing::default(),
         }
     }

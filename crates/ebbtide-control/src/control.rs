@@ -12,7 +12,8 @@ use crate::lifecycle::{self, Begin};
 use crate::reconcile::{self, Reconciled};
 use crate::sandbox::Ending;
 use crate::{
-    ControlConfig, ControlError, ListFilter, ListPage, PurgeFilter, PurgeOutcome, list, purge, sweep,
+    ControlConfig, ControlError, EventFilter, Events, ListFilter, ListPage, PurgeFilter, PurgeOutcome, list,
+    purge, sweep,
 };
 
 /// The life of every sandbox of one home. Cheap to clone; when the last clone is dropped the background tasks end
@@ -193,6 +194,11 @@ impl Control {
         self.engine().refuse_creates();
         self.engine().tasks.close().await;
         self.engine().flush_marks();
+    }
+
+    /// The events of the caller's sandboxes, those that are kept and then those that come.
+    pub fn events(&self, principal: &Principal, filter: EventFilter) -> Events {
+        Events::new(self.engine().feeds.of(principal), filter)
     }
 
     /// The number of sandboxes that have not ended.

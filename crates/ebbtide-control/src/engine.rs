@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ebbtide_driver::{Driver, DriverError};
 use ebbtide_model::{Principal, SandboxId, SandboxRecord, State};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::timeout;
 
+use crate::events::Feeds;
 use crate::failpoint::fail_point;
 use crate::lifecycle::{self, Begin};
 use crate::sandbox::Sandbox;
@@ -30,6 +31,7 @@ pub(crate) struct Engine {
     pub(crate) creates: Semaphore,
     pub(crate) destroys: Semaphore,
     pub(crate) tasks: Tasks,
+    pub(crate) feeds: Feeds,
     /// Held by the reconcile that is going on.
     pub(crate) reconciling: tokio::sync::Mutex<()>,
     live: Mutex<Live>,
@@ -42,15 +44,17 @@ pub(crate) struct Engine {
 impl Engine {
     pub(crate) fn new(config: ControlConfig, driver: Arc<dyn Driver>) -> Result<Self, LedgerError> {
         let store = Store::open(&config.ledger)?;
+        let feeds = Feeds::new(config.event_buffer, SystemTime::now());
         let live: Live = store
             .live()?
             .into_iter()
-            .map(|stored| (stored.record.id.clone(), Sandbox::new(stored)))
+            .map(|stored| (stored.record.id.clone(), Sandbox::new(stored, &feeds)))
             .collect();
         Ok(Self {
             creates: Semaphore::new(config.max_concurrent_creates.max(1)),
             destroys: Semaphore::new(CONCURRENT_DESTROYS),
             tasks: Tasks::new(),
+            feeds,
             reconciling: tokio::sync::Mutex::new(()),
             live_count: watch::Sender::new(live.len()),
             live: Mutex::new(live),

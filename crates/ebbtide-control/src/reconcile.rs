@@ -18,6 +18,7 @@ use ebbtide_model::{SandboxId, State, TerminationReason};
 use tokio::time::Instant;
 
 use crate::engine::Engine;
+use crate::events::EventKind;
 use crate::lifecycle::Begin;
 use crate::sandbox::{Ending, Sandbox};
 use crate::{ControlError, LedgerError};
@@ -51,6 +52,25 @@ pub enum Outcome {
     RetryLater,
     /// The pass was out of rows or time; the next one comes soon.
     Deferred,
+}
+
+impl Outcome {
+    /// The stable text form.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InHand => "in_hand",
+            Self::Resumed => "resumed",
+            Self::Adopted => "adopted",
+            Self::Finished => "finished",
+            Self::EndingResumed => "ending_resumed",
+            Self::Lost => "lost",
+            Self::HostRestarted => "host_restarted",
+            Self::Destroyed => "destroyed",
+            Self::AlreadyGone => "already_gone",
+            Self::RetryLater => "retry_later",
+            Self::Deferred => "deferred",
+        }
+    }
 }
 
 /// One sandbox, and what was done about it.
@@ -105,6 +125,7 @@ fn in_hand(engine: &Engine, sandbox: &Sandbox, vanished: bool) -> Result<Outcome
     sandbox.retry.notify_waiters();
     if vanished && sandbox.state() == State::Running {
         sandbox.begin_ending(&engine.store, &lost())?;
+        sandbox.tell(EventKind::Reconciled(Outcome::Lost), "");
         return Ok(Outcome::Lost);
     }
     Ok(Outcome::InHand)
@@ -149,6 +170,8 @@ fn take_up(
             (State::Completed | State::Failed, _) => return Ok(Outcome::InHand),
         }
     };
+    // Before its life goes on, so that what happens next is told next.
+    sandbox.tell(EventKind::Reconciled(outcome), "");
     engine.drive(sandbox, begin);
     Ok(outcome)
 }
@@ -168,13 +191,19 @@ async fn destroy_unknown(engine: &Engine, id: &SandboxId) -> Result<Outcome, Con
     if engine.live().contains_key(id) {
         return Ok(Outcome::InHand);
     }
-    if engine.store.get(id)?.is_some_and(|record| !record.state.is_terminal()) {
+    let record = engine.store.get(id)?;
+    if record.as_ref().is_some_and(|record| !record.state.is_terminal()) {
         // Nothing of ours comes to this: what the ledger holds as live is in memory too.
         return Ok(Outcome::RetryLater);
     }
     match engine.ask("destroy a sandbox", engine.driver.destroy(id)).await {
         Ok(DestroyOutcome::Destroyed { .. }) => {
             tracing::warn!(sandbox = %id, "destroyed a sandbox that the ledger does not know as live");
+            // Whose it was is known only where its record is still kept.
+            if let Some(record) = record {
+                let kind = EventKind::Reconciled(Outcome::Destroyed);
+                engine.feeds.of(&record.principal).publish(id, &record.spec.tags.into(), kind, "");
+            }
             Ok(Outcome::Destroyed)
         }
         Ok(DestroyOutcome::AlreadyGone) => Ok(Outcome::AlreadyGone),

@@ -13,6 +13,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::LedgerError;
+use crate::events::{EventKind, Feed, Feeds};
 use crate::failpoint::fail_point;
 use crate::store::{Store, Stored, now};
 
@@ -51,13 +52,17 @@ pub(crate) struct Sandbox {
     record: watch::Sender<SandboxRecord>,
     kill_at: watch::Sender<Instant>,
     transition: Mutex<()>,
+    feed: Arc<Feed>,
+    tags: Arc<[String]>,
     driven: AtomicBool,
 }
 
 impl Sandbox {
-    pub(crate) fn new(stored: Stored) -> Arc<Self> {
+    pub(crate) fn new(stored: Stored, feeds: &Feeds) -> Arc<Self> {
         let Stored { record, kill_at } = stored;
         Arc::new(Self {
+            feed: feeds.of(&record.principal),
+            tags: record.spec.tags.as_slice().into(),
             id: record.id.clone(),
             expires: instant(record.deadline),
             retry: Notify::new(),
@@ -217,9 +222,18 @@ impl Sandbox {
         let mut record = before.clone();
         change(&mut record)?;
         if record != before {
+            // Told before it is shown, so that who waits for a state finds its event.
+            if let Some(kind) = happened(before.state, &record) {
+                self.tell(kind, &record.message);
+            }
             self.record.send_replace(record.clone());
         }
         Ok(record)
+    }
+
+    /// Tells whoever listens to the events of its principal.
+    pub(crate) fn tell(&self, kind: EventKind, message: &str) {
+        self.feed.publish(&self.id, &self.tags, kind, message);
     }
 }
 
@@ -229,6 +243,20 @@ pub(crate) struct Driven(Arc<Sandbox>);
 impl Drop for Driven {
     fn drop(&mut self) {
         self.0.driven.store(false, Ordering::Release);
+    }
+}
+
+/// The event of a change of state; `None` where it is of interest to nobody.
+fn happened(before: State, record: &SandboxRecord) -> Option<EventKind> {
+    // One without a reason was ended by a version that knew a reason which we do not.
+    let reason = record.reason.unwrap_or(TerminationReason::Stopped);
+    match record.state {
+        state if state == before => None,
+        State::Running => Some(EventKind::Running),
+        State::Terminating => Some(EventKind::Stopping(reason)),
+        State::Completed => Some(EventKind::Stopped { reason, exit_code: record.exit_code }),
+        State::Failed => Some(EventKind::Failed(reason)),
+        State::Pending | State::Creating | State::Paused => None,
     }
 }
 

@@ -6,17 +6,18 @@ use ebbtide_proto::ebbtide::v1 as own;
 use ebbtide_proto::ebbtide::v1::ebbtide_service_server::EbbtideService;
 use ebbtide_proto::{PROTOCOL_VERSION, Shown, sandbox_message};
 use tokio::sync::watch;
+use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status};
 
 use crate::caller::Caller;
 use crate::ending::Ending;
-use crate::{ServerConfig, errors};
+use crate::{ServerConfig, errors, events};
 
 pub(crate) struct Ebbtide {
-    control: Control,
+    pub(crate) control: Control,
     shown: Shown,
     info: own::InfoResponse,
-    ending: Ending,
+    pub(crate) ending: Ending,
     end_everything: watch::Sender<bool>,
 }
 
@@ -57,6 +58,13 @@ impl EbbtideService for Ebbtide {
             }
             () = ending.begun() => Err(errors::ending()),
         }
+    }
+
+    async fn events(
+        &self,
+        request: Request<own::EventsRequest>,
+    ) -> Result<Response<BoxStream<own::Event>>, Status> {
+        events::stream(self, request)
     }
 
     async fn shutdown(

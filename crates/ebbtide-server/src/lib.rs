@@ -9,6 +9,7 @@ mod deadline;
 mod ebbtide;
 mod ending;
 mod errors;
+mod events;
 mod exec;
 mod listener;
 mod owner;

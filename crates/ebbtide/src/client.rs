@@ -73,13 +73,18 @@ impl Client {
         }
     }
 
+    /// The service of Ebbtide's own, for one call.
+    pub(crate) fn own(&self) -> EbbtideServiceClient<Channel> {
+        self.own.clone()
+    }
+
     /// Asks who is there.
     ///
     /// # Errors
     /// When the call fails.
     pub async fn info(&self) -> Result<Info, Error> {
         let own::InfoResponse { version, home_id, state_dir, pid, protocol_version } =
-            self.own.clone().info(own::InfoRequest {}).await?.into_inner();
+            self.own().info(own::InfoRequest {}).await?.into_inner();
         Ok(Info { version, home_id, state_dir, pid, protocol_version })
     }
 
@@ -190,7 +195,7 @@ impl Client {
     /// When the call fails.
     pub async fn wait(&self, id: &str) -> Result<wire::Sandbox, Error> {
         let request = own::WaitRequest { sandbox_id: id.to_owned() };
-        Ok(self.own.clone().wait(request).await?.into_inner())
+        Ok(self.own().wait(request).await?.into_inner())
     }
 
     /// Waits until commands can be run in a sandbox, or it has ended, or `limit` has passed.
@@ -218,7 +223,7 @@ impl Client {
     /// # Errors
     /// When the call fails.
     pub async fn shutdown(&self) -> Result<(), Error> {
-        self.own.clone().shutdown(own::ShutdownRequest {}).await?;
+        self.own().shutdown(own::ShutdownRequest {}).await?;
         Ok(())
     }
 }

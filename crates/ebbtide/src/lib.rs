@@ -6,6 +6,7 @@
 mod client;
 mod connect;
 mod error;
+mod events;
 mod exec;
 mod home;
 mod start;
@@ -14,5 +15,6 @@ pub use client::{Client, Info, PurgeAnswer, Select};
 pub use connect::{ConnectOptions, connect};
 pub use ebbtide_proto as proto;
 pub use error::{Error, FieldViolation, Rejection};
+pub use events::{Events, EventsOptions};
 pub use exec::{Exec, ExecCommand, ExecEvent, ExecEvents, ExecStdin};
 pub use home::{Home, HomeError, HomeLocation};

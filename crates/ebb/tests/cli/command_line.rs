@@ -7,8 +7,8 @@ use std::process::Command;
 
 use crate::support::{Answer, Home};
 
-const VERBS: [&str; 10] =
-    ["run", "create", "exec", "list", "get", "stop", "purge", "serve", "shutdown", "doctor"];
+const VERBS: [&str; 11] =
+    ["run", "create", "exec", "list", "get", "events", "stop", "purge", "serve", "shutdown", "doctor"];
 
 fn ebb(arguments: &[&str]) -> Answer {
     // No home is touched by what is asked here.

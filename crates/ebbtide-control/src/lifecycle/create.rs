@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{Backoff, must_end};
 use crate::engine::Engine;
+use crate::events::EventKind;
 use crate::failpoint::fail_point;
 use crate::owner;
 use crate::sandbox::{Ending, Sandbox};
@@ -42,7 +43,8 @@ pub(crate) fn intent(
         earlier
     };
     let Some(Stored { record: earlier, .. }) = earlier else {
-        let sandbox = Sandbox::new(Stored { record: record.clone(), kill_at: None });
+        let sandbox = Sandbox::new(Stored { record: record.clone(), kill_at: None }, &engine.feeds);
+        sandbox.tell(EventKind::Created, "");
         live.insert(record.id.clone(), Arc::clone(&sandbox));
         engine.count(&live);
         return Ok((record, Some(sandbox)));

@@ -2,6 +2,7 @@
 //! world; [`Home::open`] is a daemon's start, [`crash`] its death by SIGKILL.
 
 mod endings;
+mod events;
 #[cfg(feature = "fail-points")]
 mod failpoints;
 mod ledger;

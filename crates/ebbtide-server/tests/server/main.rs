@@ -4,6 +4,7 @@
 
 mod daemon;
 mod errors;
+mod events;
 mod exec;
 mod idle;
 mod lifecycle;
