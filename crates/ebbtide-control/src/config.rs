@@ -5,13 +5,11 @@ use std::time::Duration;
 
 use ebbtide_model::{EffectiveResources, Limits};
 
-/// How a [`crate::Control`] works. [`ControlConfig::new`] gives every field but three its default.
+/// How a [`crate::Control`] works. [`ControlConfig::new`] gives every field but two its default.
 #[derive(Debug, Clone)]
 pub struct ControlConfig {
     /// The ledger's file. Its directory must exist.
     pub ledger: PathBuf,
-    /// Where the logs of main commands lie, `<sandbox id>.log`. Removed when their record is forgotten.
-    pub log_dir: PathBuf,
     /// The boot of this machine (`/proc/sys/kernel/random/boot_id`).
     pub boot_id: String,
     /// The bounds that requests are held to.
@@ -28,11 +26,10 @@ pub struct ControlConfig {
 
 impl ControlConfig {
     /// The defaults, with two creates at once for each processor.
-    pub fn new(ledger: impl Into<PathBuf>, log_dir: impl Into<PathBuf>, boot_id: impl Into<String>) -> Self {
+    pub fn new(ledger: impl Into<PathBuf>, boot_id: impl Into<String>) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             ledger: ledger.into(),
-            log_dir: log_dir.into(),
             boot_id: boot_id.into(),
             limits: Limits::default(),
             default_resources: EffectiveResources::default(),

@@ -1,6 +1,5 @@
 //! The task that runs every minute: reconcile, then forget what ended long ago.
 
-use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -32,35 +31,31 @@ pub(crate) async fn run(engine: Arc<Engine>, mut unfinished: bool) {
 
 async fn once(engine: &Arc<Engine>) -> Result<bool, ControlError> {
     engine.flush_marks();
-    forget(engine)?;
+    forget(engine).await?;
     let reconciled = reconcile::pass(engine).await?;
     Ok(reconcile::is_unfinished(&reconciled))
 }
 
-/// Forgets the records whose retention is over. A log goes before its record, so that a failure leaves something
-/// that is tried again.
-pub(crate) fn forget(engine: &Engine) -> Result<usize, LedgerError> {
+/// Forgets the records whose retention is over. What the driver keeps of a sandbox goes before its record, so that a
+/// failure leaves something that is tried again.
+pub(crate) async fn forget(engine: &Engine) -> Result<usize, LedgerError> {
     let Some(before) = SystemTime::now().checked_sub(engine.config.limits.retention) else { return Ok(0) };
     let mut forgotten = 0;
     for _ in 0..BATCHES {
         let expired = engine.store.expired(before, BATCH)?;
         let full = expired.len() == BATCH;
-        let (gone, kept): (Vec<_>, Vec<_>) = expired.into_iter().partition(|id| {
-            let log = engine.config.log_dir.join(format!("{id}.log"));
-            match std::fs::remove_file(&log) {
-                Ok(()) => true,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => true,
-                Err(error) => {
-                    tracing::warn!(log = %log.display(), %error, "cannot remove the log of an old sandbox");
-                    false
-                }
+        let mut gone = Vec::with_capacity(expired.len());
+        for id in expired {
+            match engine.ask("forget a sandbox", engine.driver.forget(&id)).await {
+                Ok(()) => gone.push(id),
+                Err(error) => tracing::warn!(sandbox = %id, %error, "cannot forget; trying again later"),
             }
-        });
+        }
         if !gone.is_empty() {
             engine.store.forget_expired(&gone)?;
             forgotten += gone.len();
         }
-        if !full || !kept.is_empty() {
+        if !full || gone.len() < BATCH {
             break;
         }
     }

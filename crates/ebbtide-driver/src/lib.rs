@@ -11,6 +11,7 @@ mod exec;
 #[cfg(feature = "fake")]
 pub mod fake;
 mod file;
+mod log;
 mod plan;
 
 use async_trait::async_trait;
@@ -20,6 +21,7 @@ pub use end::{DestroyOutcome, EndCause, EndReport, Existing, Leftover, Phase, Re
 pub use error::DriverError;
 pub use exec::{Exec, ExecControl, ExecEvent, ExecEvents, ExecRequest, ExecStdin, WindowSize};
 pub use file::{Content, FileError, FileErrorKind, FileRead, Sink, WriteOptions};
+pub use log::{LogBefore, LogMark, LogRecord, LogStream, MainLog};
 pub use plan::SandboxPlan;
 
 /// Runs sandboxes.
@@ -91,6 +93,13 @@ pub trait Driver: Send + Sync + 'static {
     ///
     /// When it returns, nothing of the sandbox is left. An id that is not there is [`DestroyOutcome::AlreadyGone`].
     async fn destroy(&self, id: &SandboxId) -> Result<DestroyOutcome, DriverError>;
+
+    /// Opens what the sandbox's main command has put out. It is kept over the end of the sandbox and its destroy,
+    /// until [`Driver::forget`]; where there is none (no main command, no such sandbox) it is empty.
+    async fn log(&self, id: &SandboxId) -> Result<Box<dyn MainLog>, DriverError>;
+
+    /// Removes what is kept of a sandbox beyond its destroy: its log. One of which nothing is kept is no error.
+    async fn forget(&self, id: &SandboxId) -> Result<(), DriverError>;
 
     /// Everything of this driver that exists now: being made, running, or ended and not yet destroyed.
     async fn list(&self) -> Result<Vec<Existing>, DriverError>;

@@ -15,6 +15,7 @@ mod driver;
 mod ids;
 mod init;
 mod launcher;
+mod main_log;
 mod protocol;
 mod root;
 mod run_record;

@@ -209,11 +209,6 @@ impl Home {
         self.state_dir.join("ledger.db")
     }
 
-    /// The directory of the main commands' output.
-    pub fn log_dir(&self) -> PathBuf {
-        self.state_dir.join("logs")
-    }
-
     /// Makes the run directory if it is not there.
     ///
     /// # Errors

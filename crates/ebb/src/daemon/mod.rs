@@ -7,9 +7,7 @@ mod lock;
 mod ready;
 mod watch;
 
-use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -164,16 +162,10 @@ pub(crate) async fn run(
 }
 
 fn control_config(home: &Home, config: &Config) -> Result<ControlConfig, DaemonError> {
-    match DirBuilder::new().mode(0o700).create(home.log_dir()) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            return Err(DaemonError::io(format!("make {}", home.log_dir().display()), error));
-        }
-        _ => {}
-    }
     const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
     let boot_id = std::fs::read_to_string(BOOT_ID)
         .map_err(|error| DaemonError::io(format!("read {BOOT_ID}"), error))?;
-    let mut control = ControlConfig::new(home.ledger(), home.log_dir(), boot_id.trim());
+    let mut control = ControlConfig::new(home.ledger(), boot_id.trim());
     control.limits = config.limits();
     control.default_resources = config.default_resources();
     if let Some(creates) = config.max_concurrent_creates() {

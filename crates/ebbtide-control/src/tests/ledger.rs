@@ -3,6 +3,8 @@
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::time::Duration;
 
+use ebbtide_driver::DriverError;
+use ebbtide_driver::fake::Call;
 use ebbtide_model::{State, StopOptions};
 use rusqlite::Connection;
 
@@ -129,25 +131,24 @@ async fn what_ended_long_ago_is_forgotten_with_its_log() {
     let mut home = Home::new();
     home.config.limits.retention = Duration::from_millis(150);
     let control = home.open().await;
-    let old = control.create(&ME, idle(), "once").await.unwrap().id;
-    let log = |id: &str| home.config.log_dir.join(format!("{id}.log"));
-    std::fs::write(log(old.as_str()), "text").unwrap();
+    let writes = || main(&["sh", "-c", "echo hello; sleep 300"]);
+    let old = control.create(&ME, writes(), "once").await.unwrap().id;
     reach(&control, old.as_str(), State::Running).await;
     control.stop(&ME, old.as_str(), StopOptions::NOW).await.unwrap();
     wait(&control, old.as_str()).await;
-    let alive = running(&control, idle()).await;
-    std::fs::write(log(&alive), "text").unwrap();
-    assert_eq!(sweep::forget(control.engine()).unwrap(), 0);
+    let alive = running(&control, writes()).await;
+    assert_eq!(sweep::forget(control.engine()).await.unwrap(), 0);
     control.get(&ME, old.as_str()).await.unwrap();
+    assert!(home.world.keeps_log(&old));
 
     tokio::time::sleep(Duration::from_millis(200)).await;
     let young = running(&control, idle()).await;
     control.stop(&ME, &young, StopOptions::NOW).await.unwrap();
     wait(&control, &young).await;
-    assert_eq!(sweep::forget(control.engine()).unwrap(), 1);
+    assert_eq!(sweep::forget(control.engine()).await.unwrap(), 1);
     assert!(matches!(control.get(&ME, old.as_str()).await, Err(ControlError::NotFound { .. })));
-    assert!(!log(old.as_str()).exists());
-    assert!(log(&alive).exists());
+    assert!(!home.world.keeps_log(&old));
+    assert!(home.world.keeps_log(&alive.parse().unwrap()));
     for kept in [alive, young] {
         control.get(&ME, &kept).await.unwrap();
     }
@@ -161,15 +162,13 @@ async fn a_log_that_cannot_be_removed_keeps_its_record() {
     home.config.limits.retention = Duration::ZERO;
     let control = home.open().await;
     let id = running(&control, idle()).await;
-    // A directory in its place cannot be unlinked as a file, whoever asks.
-    std::fs::create_dir(home.config.log_dir.join(format!("{id}.log"))).unwrap();
     control.stop(&ME, &id, StopOptions::NOW).await.unwrap();
     wait(&control, &id).await;
     tokio::time::sleep(Duration::from_millis(5)).await;
-    assert_eq!(sweep::forget(control.engine()).unwrap(), 0);
+    home.world.fail_next(Call::Forget, DriverError::Unavailable("not now".to_owned()));
+    assert_eq!(sweep::forget(control.engine()).await.unwrap(), 0);
     control.get(&ME, &id).await.unwrap();
-    std::fs::remove_dir(home.config.log_dir.join(format!("{id}.log"))).unwrap();
-    assert_eq!(sweep::forget(control.engine()).unwrap(), 1);
+    assert_eq!(sweep::forget(control.engine()).await.unwrap(), 1);
 }
 
 #[tokio::test]

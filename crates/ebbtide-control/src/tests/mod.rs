@@ -43,9 +43,8 @@ impl Home {
         let config = ControlConfig {
             timing,
             max_concurrent_creates: 4,
-            ..ControlConfig::new(dir.path().join("ledger.db"), dir.path().join("logs"), "boot-1")
+            ..ControlConfig::new(dir.path().join("ledger.db"), "boot-1")
         };
-        std::fs::create_dir(&config.log_dir).unwrap();
         Self { dir, world: Arc::default(), config }
     }
 

@@ -20,6 +20,7 @@ mod deadline;
 mod destroy;
 mod end;
 mod exec;
+mod log;
 mod owner;
 pub mod scripts;
 mod stop;
@@ -119,6 +120,9 @@ checks! {
     adopt: running_sandbox_is_adopted, end_without_a_daemon_is_reported, deadline_survives_a_reconnect;
     deadline: deadline_fires_unwatched, deadline_does_not_fire_early;
     owner: owners_death_ends_it_after_the_grace, living_owner_keeps_it, dead_owner_is_not_taken_for_alive;
+    log: log_has_both_streams_of_the_main_command_and_no_others, large_log_is_intact,
+        log_of_no_main_command_is_empty, log_reader_is_woken, log_is_read_by_several_at_their_own_pace,
+        log_goes_on_without_a_daemon, log_is_kept_until_it_is_forgotten, seek_finds_any_place_of_a_log;
     destroy: shutdown_leaves_nothing;
 }
 

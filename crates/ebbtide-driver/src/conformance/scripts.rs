@@ -1,5 +1,5 @@
 //! Every command that the checks run in a sandbox: plain POSIX and `seq`, and within the grammar of the fake's
-//! shell. A file under `/tmp` is how a main command, whose output nobody sees, says that it has come so far.
+//! shell. A file under `/tmp` is how a main command says that it has come so far.
 
 use std::sync::LazyLock;
 
@@ -39,6 +39,12 @@ pub const HANDLES_SIGNALS: &str =
 pub const TELL_PID: &str = "echo $$; exec sleep 300";
 /// Ends with 0 while the process in its first argument is there.
 pub const IS_ALIVE: &str = "kill -0 $1";
+
+/// Writes a line when it is told to by [`MARK`], and stays.
+pub const WRITE_WHEN_MARKED: &str =
+    "echo first; until test -e /tmp/mark; do sleep 0.05; done; echo second; exec sleep 300";
+/// Writes a line at once and one after a moment, and ends.
+pub const WRITE_AND_WRITE_LATER: &str = "echo first; sleep 0.3; echo second >&2";
 
 /// Writes to both streams.
 pub const BOTH_STREAMS: &str = "echo out; echo err >&2";

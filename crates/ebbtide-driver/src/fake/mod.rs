@@ -7,6 +7,7 @@
 
 mod exec;
 mod files;
+mod log;
 mod process;
 mod programs;
 mod sandbox;
@@ -24,7 +25,7 @@ pub use world::{Call, World};
 
 use crate::{
     Content, DestroyOutcome, Driver, DriverError, EndReport, Exec, ExecRequest, Existing, FileRead, Leftover,
-    SandboxPlan, Sink, WriteOptions,
+    MainLog, SandboxPlan, Sink, WriteOptions,
 };
 
 /// A driver whose sandboxes live in memory.
@@ -123,6 +124,17 @@ impl Driver for FakeDriver {
         self.world.called(Call::Destroy)?;
         let (world, id, start) = (Arc::clone(&self.world), id.clone(), Instant::now());
         finish("destroy", async move { world.destroy(&id, start).await }).await
+    }
+
+    async fn log(&self, id: &SandboxId) -> Result<Box<dyn MainLog>, DriverError> {
+        self.world.called(Call::Log)?;
+        Ok(Box::new(log::Reader::new(self.world.log(id))))
+    }
+
+    async fn forget(&self, id: &SandboxId) -> Result<(), DriverError> {
+        self.world.called(Call::Forget)?;
+        self.world.forget_log(id);
+        Ok(())
     }
 
     async fn list(&self) -> Result<Vec<Existing>, DriverError> {

@@ -9,11 +9,12 @@ use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use super::log::Log;
 use super::programs;
 use super::sandbox::Sandbox;
 use super::shell::Statement;
 use super::terminal::{self, Terminal};
-use crate::{DriverError, ExecEvent};
+use crate::{DriverError, ExecEvent, LogStream};
 
 /// A simulated process that runs.
 pub(super) struct Process {
@@ -111,19 +112,20 @@ pub(super) struct Io {
 }
 
 impl Io {
-    /// Reads nothing, and what it writes is seen by nobody.
-    pub(super) fn nowhere() -> Self {
-        Self { stdin: None, stdout: Output::Nowhere, stderr: Output::Nowhere, terminal: None }
+    /// Reads nothing, and what it writes goes to the sandbox's log.
+    pub(super) fn logged(log: &Arc<Log>) -> Self {
+        let to = |stream| Output::Log(Arc::clone(log), stream);
+        Self { stdin: None, stdout: to(LogStream::Stdout), stderr: to(LogStream::Stderr), terminal: None }
     }
 }
 
 /// Where a process writes.
 #[derive(Clone)]
 pub(super) enum Output {
-    Nowhere,
     Stdout(mpsc::Sender<ExecEvent>),
     Stderr(mpsc::Sender<ExecEvent>),
     Terminal(mpsc::Sender<ExecEvent>),
+    Log(Arc<Log>, LogStream),
     /// Appends to a file of the sandbox.
     File(String),
 }
@@ -137,9 +139,12 @@ impl Process {
 
     pub(super) async fn write_to(&mut self, output: &Output, bytes: Vec<u8>) -> Result<(), ExitStatus> {
         let (sender, event) = match output {
-            Output::Nowhere => return Ok(()),
             Output::File(path) => {
                 self.sandbox.files().entry(path.clone()).or_default().extend(bytes);
+                return Ok(());
+            }
+            Output::Log(log, stream) => {
+                log.append(*stream, bytes);
                 return Ok(());
             }
             Output::Stdout(sender) => (sender, ExecEvent::Stdout(bytes)),

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::log::Log;
 use super::process::{Io, Process, Processes};
 use crate::{DriverError, EndCause, EndReport, Phase, SandboxPlan};
 
@@ -38,6 +39,7 @@ enum Life {
 pub(super) struct Sandbox {
     pub(super) plan: SandboxPlan,
     pub(super) processes: Processes,
+    log: Arc<Log>,
     life: watch::Sender<Life>,
     orders: mpsc::UnboundedSender<Order>,
     inbox: Mutex<Option<mpsc::UnboundedReceiver<Order>>>,
@@ -55,11 +57,12 @@ impl fmt::Debug for Sandbox {
 
 impl Sandbox {
     /// A sandbox whose main command has not been started.
-    pub(super) fn made(plan: SandboxPlan) -> Arc<Self> {
+    pub(super) fn made(plan: SandboxPlan, log: Arc<Log>) -> Arc<Self> {
         let (orders, inbox) = mpsc::unbounded_channel();
         Arc::new(Self {
             plan,
             processes: Processes::default(),
+            log,
             life: watch::Sender::new(Life::Made),
             orders,
             inbox: Mutex::new(Some(inbox)),
@@ -104,7 +107,7 @@ impl Sandbox {
         }
         let main = match self.plan.main.argv.is_empty() {
             true => None,
-            false => Some(Process::start(self, &self.plan.main, Io::nowhere())?.exit),
+            false => Some(Process::start(self, &self.plan.main, Io::logged(&self.log))?.exit),
         };
         self.life.send_replace(Life::Running);
         tokio::spawn(Arc::clone(self).init(main, inbox));

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use ebbtide_model::{HOST_IMAGE, SandboxId};
 
+use super::log::Log;
 use super::sandbox::Sandbox;
 use crate::{DestroyOutcome, DriverError, Existing, Leftover, Phase, Receipt, SandboxPlan};
 
@@ -24,6 +25,10 @@ pub enum Call {
     Ended,
     /// [`crate::Driver::destroy`].
     Destroy,
+    /// [`crate::Driver::log`].
+    Log,
+    /// [`crate::Driver::forget`].
+    Forget,
     /// [`crate::Driver::list`].
     List,
     /// [`crate::Driver::shutdown`].
@@ -39,6 +44,7 @@ pub struct World {
 #[derive(Debug, Default)]
 struct State {
     sandboxes: BTreeMap<SandboxId, Arc<Sandbox>>,
+    logs: BTreeMap<SandboxId, Arc<Log>>,
     leftovers: BTreeSet<Leftover>,
     failures: HashMap<Call, VecDeque<DriverError>>,
     create_delay: Duration,
@@ -55,6 +61,16 @@ impl World {
     /// How many processes run in a sandbox.
     pub fn processes(&self, id: &SandboxId) -> usize {
         self.find(id).map_or(0, |sandbox| sandbox.processes.count())
+    }
+
+    /// Drops the oldest records of a sandbox's log, as one does that has come to its bound.
+    pub fn drop_log_records(&self, id: &SandboxId, records: usize) {
+        self.log(id).drop_oldest(records);
+    }
+
+    /// Whether anything is kept of a sandbox's output.
+    pub fn keeps_log(&self, id: &SandboxId) -> bool {
+        self.state().logs.contains_key(id)
     }
 
     /// Leaves something behind that belongs to no sandbox.
@@ -97,9 +113,28 @@ impl World {
         self.state().sandboxes.get(id).map(Arc::clone).ok_or_else(|| DriverError::NotFound(id.clone()))
     }
 
+    /// The log of a sandbox; one of its own, which nobody else sees, if it has none.
+    pub(super) fn log(&self, id: &SandboxId) -> Arc<Log> {
+        self.state().logs.get(id).map(Arc::clone).unwrap_or_default()
+    }
+
+    pub(super) fn forget_log(&self, id: &SandboxId) {
+        self.state().logs.remove(id);
+    }
+
     fn made(&self, plan: SandboxPlan) -> Arc<Sandbox> {
         let id = plan.id.clone();
-        Arc::clone(self.state().sandboxes.entry(id).or_insert_with(|| Sandbox::made(plan)))
+        let mut state = self.state();
+        if let Some(sandbox) = state.sandboxes.get(&id) {
+            return Arc::clone(sandbox);
+        }
+        let log = Arc::<Log>::default();
+        if !plan.main.argv.is_empty() {
+            state.logs.insert(id.clone(), Arc::clone(&log));
+        }
+        let sandbox = Sandbox::made(plan, log);
+        state.sandboxes.insert(id, Arc::clone(&sandbox));
+        sandbox
     }
 
     pub(super) async fn create(&self, plan: SandboxPlan) -> Result<(), DriverError> {

@@ -87,4 +87,16 @@ faults! {
     OwnerGraceIgnored => owners_death_ends_it_after_the_grace: "it outlived its owner by",
     OwnerTakenForDead => living_owner_keeps_it: "phase: Some(Ended)",
     StartTimeOfOwnerIgnored => dead_owner_is_not_taken_for_alive: "ended: nothing happened",
+
+    ExecOutputInTheLog => log_has_both_streams_of_the_main_command_and_no_others: "10, 115, 116, 97, 114, 116, 101, 100, 10]",
+    LogStreamsMixed => log_has_both_streams_of_the_main_command_and_no_others: "stdout: [111, 117, 116, 10, 101",
+    LogTimesLost => log_has_both_streams_of_the_main_command_and_no_others: "times: ",
+    LogRecordLost => large_log_is_intact: "mark: ",
+    NoLogIsAnError => log_of_no_main_command_is_empty: "does not exist",
+    LogReaderNotWoken => log_reader_is_woken: "waiting for more of a log: nothing happened",
+    LogReadersShareAPlace => log_is_read_by_several_at_their_own_pace: "nothing happened",
+    LogKeptByDaemon => log_goes_on_without_a_daemon: "log: \"\"",
+    DestroyTakesTheLog => log_is_kept_until_it_is_forgotten: "log after the destroy",
+    ForgetKeepsTheLog => log_is_kept_until_it_is_forgotten: "log after it was forgotten",
+    SeekIgnored => seek_finds_any_place_of_a_log: "seek by ",
 }

@@ -1,6 +1,7 @@
 //! The fake driver with one fault: a wrapper, so that the fake itself stays honest.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -8,13 +9,13 @@ use async_trait::async_trait;
 use ebbtide_driver::fake::{FakeDriver, World};
 use ebbtide_driver::{
     Content, DestroyOutcome, Driver, DriverError, EndCause, EndReport, Exec, ExecRequest, Existing, FileRead,
-    Leftover, Phase, SandboxPlan, Sink, WriteOptions,
+    Leftover, MainLog, Phase, SandboxPlan, Sink, WriteOptions,
 };
 use ebbtide_model::{Command, ExitStatus, HOST_IMAGE, OwnerProcess, SandboxId, StopOptions};
 use tokio::task::JoinSet;
 
 use crate::fault::Fault;
-use crate::faulty_exec;
+use crate::{faulty_exec, faulty_log};
 
 /// Longer than any check.
 const NEVER: Duration = Duration::from_secs(1000);
@@ -24,6 +25,9 @@ const NEVER: Duration = Duration::from_secs(1000);
 pub(crate) struct Memory {
     pub(crate) world: Arc<World>,
     pub(crate) one_exec: Arc<tokio::sync::Mutex<()>>,
+    /// How far the log has been read, by anybody.
+    pub(crate) read: Arc<AtomicU64>,
+    pub(crate) execs: AtomicU64,
     creating: Mutex<BTreeSet<SandboxId>>,
     created: Mutex<Vec<SandboxId>>,
     stopped: Mutex<BTreeSet<SandboxId>>,
@@ -151,6 +155,7 @@ impl Driver for Faulty {
     }
 
     async fn exec(&self, id: &SandboxId, request: ExecRequest) -> Result<Exec, DriverError> {
+        self.memory.execs.fetch_add(1, Ordering::SeqCst);
         let first = self.memory.created.lock().unwrap().first().cloned();
         let id = match self.fault {
             Fault::ExecsMeetInOneSandbox => first.as_ref().unwrap_or(id),
@@ -254,6 +259,28 @@ impl Driver for Faulty {
             _ => {}
         }
         Ok(outcome)
+    }
+
+    async fn log(&self, id: &SandboxId) -> Result<Box<dyn MainLog>, DriverError> {
+        let destroyed = self.memory.destroying.lock().unwrap().contains(id);
+        match self.fault {
+            Fault::NoLogIsAnError if !self.memory.world.keeps_log(id) => {
+                return Err(DriverError::NotFound(id.clone()));
+            }
+            Fault::DestroyTakesTheLog if destroyed => self.inner.forget(id).await?,
+            Fault::LogKeptByDaemon if !self.own.lock().unwrap().contains(id) => self.inner.forget(id).await?,
+            _ => {}
+        }
+        let execs = self.memory.execs.load(Ordering::SeqCst);
+        let read = Arc::clone(&self.memory.read);
+        Ok(faulty_log::log(self.inner.log(id).await?, self.fault, execs, read))
+    }
+
+    async fn forget(&self, id: &SandboxId) -> Result<(), DriverError> {
+        match self.fault {
+            Fault::ForgetKeepsTheLog => Ok(()),
+            _ => self.inner.forget(id).await,
+        }
     }
 
     async fn list(&self) -> Result<Vec<Existing>, DriverError> {

@@ -49,14 +49,11 @@ impl Inner {
     }
 
     fn open_log(&self, plan: &SandboxPlan) -> Result<OwnedFd, DriverError> {
-        let path = if plan.main.argv.is_empty() {
-            "/dev/null".into()
-        } else {
-            self.log_dir.join(format!("{}.log", plan.id))
-        };
+        let path = if plan.main.argv.is_empty() { "/dev/null".into() } else { self.log_path(&plan.id) };
         let open = || {
             use std::os::unix::fs::OpenOptionsExt;
-            File::options().create(true).append(true).mode(0o600).open(&path)
+            // Whatever is in it is the init's to remove: it knows whether it has started already.
+            File::options().create(true).truncate(false).write(true).mode(0o600).open(&path)
         };
         open()
             .map(OwnedFd::from)

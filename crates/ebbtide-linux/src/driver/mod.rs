@@ -6,18 +6,21 @@ mod launcher_client;
 mod packets;
 mod start_launcher;
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use ebbtide_driver::{
     Content, DestroyOutcome, Driver, DriverError, EndCause, EndReport, Exec, ExecRequest, Existing, FileRead,
-    Leftover, Phase, Receipt, SandboxPlan, Sink, WriteOptions,
+    Leftover, MainLog, Phase, Receipt, SandboxPlan, Sink, WriteOptions,
 };
 use ebbtide_model::{ExitStatus, HOST_IMAGE, SandboxId, StopOptions};
 
 use crate::launcher::Arguments;
+use crate::main_log::{self, LogWatches};
 use crate::protocol::{Destroyed, FromLauncher, Refusal, SlotState, ToLauncher};
 use crate::root::RootBuilder;
 use crate::run_record::RunRecord;
@@ -86,6 +89,8 @@ pub struct LinuxDriver {
 struct Inner {
     home_id: String,
     log_dir: PathBuf,
+    /// Made when somebody reads a log.
+    log_watches: Mutex<Option<LogWatches>>,
     dirs: SlotDirs,
     launcher: LauncherClient,
 }
@@ -107,13 +112,18 @@ impl LinuxDriver {
         }
         let log_dir = config.state_dir.join("logs");
         for dir in [&config.run_dir, &log_dir] {
-            std::fs::create_dir_all(dir)
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(dir)
                 .map_err(|error| DriverError::io(format!("make the directory {}", dir.display()), error))?;
         }
         let dirs = SlotDirs::new(&config.run_dir);
         let home_id = config.home_id.clone();
         let launcher = LauncherClient::connect(config).await?;
-        Ok(Self { inner: Arc::new(Inner { home_id, log_dir, dirs, launcher }) })
+        Ok(Self {
+            inner: Arc::new(Inner { home_id, log_dir, log_watches: Mutex::default(), dirs, launcher }),
+        })
     }
 }
 
@@ -140,6 +150,29 @@ impl Inner {
             let _ = self.destroy(&plan.id).await;
         }
         started
+    }
+
+    fn log_path(&self, id: &SandboxId) -> PathBuf {
+        self.log_dir.join(format!("{id}.log"))
+    }
+
+    fn log(&self, id: &SandboxId) -> Result<Box<dyn MainLog>, DriverError> {
+        let mut watches = self.log_watches.lock().unwrap_or_else(PoisonError::into_inner);
+        let watches = match &mut *watches {
+            Some(watches) => watches,
+            none => none.insert(LogWatches::new()?),
+        };
+        main_log::open(&self.log_path(id), watches)
+    }
+
+    fn forget(&self, id: &SandboxId) -> Result<(), DriverError> {
+        let path = self.log_path(id);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(DriverError::io(format!("remove the log {}", path.display()), error))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn record(&self, id: &SandboxId) -> RunRecord {
@@ -259,6 +292,14 @@ impl Driver for LinuxDriver {
     async fn destroy(&self, id: &SandboxId) -> Result<DestroyOutcome, DriverError> {
         let (inner, id) = (Arc::clone(&self.inner), id.clone());
         join(tokio::spawn(async move { inner.destroy(&id).await })).await
+    }
+
+    async fn log(&self, id: &SandboxId) -> Result<Box<dyn MainLog>, DriverError> {
+        self.inner.log(id)
+    }
+
+    async fn forget(&self, id: &SandboxId) -> Result<(), DriverError> {
+        self.inner.forget(id)
     }
 
     async fn list(&self) -> Result<Vec<Existing>, DriverError> {

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use ebbtide_driver::LogStream;
 use ebbtide_model::{Command, ExitStatus};
 use rustix::event::epoll;
 use rustix::io::Errno;
@@ -12,13 +13,18 @@ use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatus, kill_process_group, wait, waitid, waitpid,
 };
 
-use super::main_log::{MainLog, Stream};
 use super::server::{MAIN_STDERR, MAIN_STDOUT};
 use super::spawn::{Cage, Spawn, Spawned};
+use crate::main_log::LogWriter;
 use crate::protocol::{Exec, SpawnError};
 
 /// How long a command whose stream is gone has between SIGTERM and SIGKILL.
 const ABANDONED_GRACE: Duration = Duration::from_secs(2);
+/// How much of the main command's output is read at once, and how often in a row.
+const CHUNK: usize = 16 << 10;
+const READS: usize = 4;
+/// What a command may enlarge its pipe to.
+const LARGEST_PIPE: usize = 1 << 20;
 /// The search path of every command that sets none of its own.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -27,7 +33,7 @@ struct Main {
     exit: Option<ExitStatus>,
     stdout: OwnedFd,
     stderr: OwnedFd,
-    log: MainLog,
+    log: LogWriter,
 }
 
 /// What every command starts from.
@@ -70,7 +76,7 @@ impl Commands {
             for pipe in [&stdout, &stderr] {
                 let _ = rustix::io::ioctl_fionbio(pipe, true);
             }
-            self.main = Some(Main { pid, exit: None, stdout, stderr, log: MainLog::new(log) });
+            self.main = Some(Main { pid, exit: None, stdout, stderr, log: LogWriter::new(log) });
         }
         self.defaults = Some(defaults);
         Ok(())
@@ -183,7 +189,10 @@ impl Commands {
                 .and_then(|(_, status)| exit_status(status));
         }
         for token in [MAIN_STDOUT, MAIN_STDERR] {
-            main.keep_output(token);
+            // As much as a pipe may hold, and no more: what was left in the background may write for ever.
+            for _ in 0..LARGEST_PIPE / (READS * CHUNK) {
+                main.keep_output(token);
+            }
         }
         main.log.finish();
         main.exit
@@ -191,15 +200,15 @@ impl Commands {
 }
 
 impl Main {
-    /// Reads what is there, at most a pipe's content; answers whether more can come.
+    /// Reads what is there, at most a pipe's usual content; answers whether more can come.
     fn keep_output(&mut self, token: u64) -> bool {
         let (pipe, stream) = if token == MAIN_STDOUT {
-            (&self.stdout, Stream::Stdout)
+            (&self.stdout, LogStream::Stdout)
         } else {
-            (&self.stderr, Stream::Stderr)
+            (&self.stderr, LogStream::Stderr)
         };
-        let mut buffer = [0; 16 * 1024];
-        for _ in 0..4 {
+        let mut buffer = [0; CHUNK];
+        for _ in 0..READS {
             match rustix::io::read(pipe, &mut buffer) {
                 Ok(0) => return false,
                 Ok(read) => self.log.append(stream, &buffer[..read]),

@@ -6,7 +6,6 @@
 
 mod commands;
 mod deadlines;
-mod main_log;
 mod requests;
 mod server;
 mod setup;

@@ -41,9 +41,7 @@ impl Daemon {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         let world = Arc::<World>::default();
-        let logs = at("logs");
-        std::fs::create_dir(&logs).unwrap();
-        let engine = ControlConfig::new(at("ledger.db"), logs, "boot-1");
+        let engine = ControlConfig::new(at("ledger.db"), "boot-1");
         let mut config = ServerConfig {
             socket: at("ebb.sock"),
             version: "1.2.3".to_owned(),
