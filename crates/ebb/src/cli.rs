@@ -30,6 +30,7 @@ enum Verb {
     Stop(verbs::stop::Stop),
     Purge(verbs::purge::Purge),
     Serve(verbs::serve::Serve),
+    Key(verbs::key::Key),
     Shutdown(verbs::shutdown::Shutdown),
     Doctor(verbs::doctor::Doctor),
 }
@@ -64,6 +65,7 @@ fn act(verb: Verb, context: &Context) -> Result<u8, Failure> {
             Verb::Stop(verb) => verb.run(context).await,
             Verb::Purge(verb) => verb.run(context).await,
             Verb::Serve(verb) => verb.run(context).await,
+            Verb::Key(verb) => verb.run(context).await,
             Verb::Shutdown(verb) => verb.run(context).await,
             Verb::Doctor(verb) => verb.run(context).await,
         }

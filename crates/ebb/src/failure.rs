@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use ebbtide_model::ErrorReason;
+use ebbtide_server::KeyError;
 use serde::Serialize;
 use thiserror::Error;
 
@@ -22,6 +23,9 @@ pub(crate) enum Failure {
     /// The daemon could not run.
     #[error(transparent)]
     Daemon(#[from] DaemonError),
+    /// The API keys could not be read or changed.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// No sandbox begins with these letters.
     #[error("no sandbox has an id that begins with {prefix:?}")]
     NoSuchSandbox {
@@ -134,6 +138,7 @@ impl Failure {
             Self::Ambiguous { .. } => Some("ebb list"),
             Self::CommandNotFound(_) => Some("ebb run -- sh -c 'command -v NAME'"),
             Self::CommandNotExecutable(_) => Some("ebb run -- sh -c 'ls -l $(command -v NAME)'"),
+            Self::Key(KeyError::NotFound { .. } | KeyError::Full) => Some("ebb key list"),
             Self::Slow { .. } | Self::Left { .. } => Some("ebb doctor"),
             Self::NoOwner { .. } => Some("ps -e"),
             Self::CreateFailed { .. } => Some("ebb create --help"),

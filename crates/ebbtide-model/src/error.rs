@@ -66,13 +66,15 @@ pub enum ErrorReason {
     FileIoFailed,
     /// The caller may not do this.
     PermissionDenied,
+    /// The caller has not shown who they are: no API key, or one that is not known.
+    Unauthenticated,
     /// A defect of Ebbtide.
     Internal,
 }
 
 impl ErrorReason {
     /// Every reason.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::SandboxNotFound,
         Self::InvalidRequest,
         Self::RequestIdConflict,
@@ -89,6 +91,7 @@ impl ErrorReason {
         Self::FileTruncated,
         Self::FileIoFailed,
         Self::PermissionDenied,
+        Self::Unauthenticated,
         Self::Internal,
     ];
 
@@ -111,6 +114,7 @@ impl ErrorReason {
             Self::FileTruncated => "CWSANDBOX_FILE_TRUNCATED",
             Self::FileIoFailed => "CWSANDBOX_FILE_IO_FAILED",
             Self::PermissionDenied => "CWSANDBOX_PERMISSION_DENIED",
+            Self::Unauthenticated => "CWSANDBOX_UNAUTHENTICATED",
             Self::Internal => "CWSANDBOX_INTERNAL",
         }
     }

@@ -22,7 +22,17 @@ use crate::deadline::Deadline;
 use crate::ebbtide::Ebbtide;
 use crate::ending::Ending;
 use crate::errors;
+use crate::gate::Stranger;
 use crate::sandboxes::Sandboxes;
+
+/// Where a request comes from.
+#[derive(Debug, Clone)]
+pub(crate) enum Origin {
+    /// From one on this machine.
+    Local(Caller),
+    /// From the network; each request has to show whose it is.
+    Network(Stranger),
+}
 
 /// The services of a daemon. Cheap to clone: each request gets its own.
 #[derive(Clone)]
@@ -53,8 +63,15 @@ impl Services {
     pub(crate) async fn answer(
         mut self,
         mut request: Request<Incoming>,
-        caller: Caller,
+        origin: Origin,
     ) -> Result<Response<Body>, Infallible> {
+        let caller = match origin {
+            Origin::Local(caller) => caller,
+            Origin::Network(stranger) => match stranger.caller(request.headers()) {
+                Ok(caller) => caller,
+                Err(status) => return Ok(status.into_http()),
+            },
+        };
         let deadline = Deadline::read(request.headers());
         request.extensions_mut().insert(caller);
         if let Some(deadline) = deadline {

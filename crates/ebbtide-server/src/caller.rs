@@ -1,28 +1,64 @@
-//! Who asks: the credentials that the kernel recorded when the connection was made.
+//! Who asks: on the socket, the user that the kernel recorded when the connection was made; over the network, the
+//! organisation of the API key that each request brings.
 
 use std::io;
 
-use ebbtide_model::Principal;
+use ebbtide_model::{Invalid, OWNER_PID_ANNOTATION, OwnerProcess, Principal};
 use tokio::net::UnixStream;
 use tonic::{Request, Status};
 
-use crate::errors;
+use crate::{errors, owner};
 
-/// Who is at the other end of a connection.
+/// Who makes a request.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     pub(crate) principal: Principal,
-    pub(crate) uid: u32,
+    /// The user, of one who is on this machine.
+    uid: Option<u32>,
 }
 
 impl Caller {
-    pub(crate) fn of(stream: &UnixStream) -> io::Result<Self> {
+    /// The one at the other end of a socket.
+    pub(crate) fn local(stream: &UnixStream) -> io::Result<Self> {
         let uid = stream.peer_cred()?.uid();
-        Ok(Self { principal: Principal::Uid(uid), uid })
+        Ok(Self { principal: Principal::Uid(uid), uid: Some(uid) })
+    }
+
+    /// The owner of an API key.
+    pub(crate) fn remote(principal: Principal) -> Self {
+        Self { principal, uid: None }
     }
 
     /// The caller of a request.
     pub(crate) fn from_request<T>(request: &Request<T>) -> Result<Self, Status> {
         request.extensions().get().cloned().ok_or_else(|| errors::internal("a request came from nowhere"))
+    }
+
+    /// Whether the caller is on this machine, and so may see and do what concerns it as a whole.
+    pub(crate) fn is_local(&self) -> bool {
+        self.uid.is_some()
+    }
+
+    /// Refuses callers from the network `what`, which concerns more than what is theirs.
+    pub(crate) fn require_local(&self, what: &str) -> Result<(), Status> {
+        if self.is_local() {
+            return Ok(());
+        }
+        Err(errors::permission_denied(&format!("{what} only on the daemon's own machine, by its socket")))
+    }
+
+    /// Checks that a process may be named as the owner of a sandbox.
+    ///
+    /// # Errors
+    /// The annotation that is wrong.
+    pub(crate) fn check_owner(&self, process: OwnerProcess) -> Result<(), Invalid> {
+        match self.uid {
+            Some(uid) => owner::check(process, uid),
+            None => Err(Invalid::new(
+                format!("spec.annotations[{OWNER_PID_ANNOTATION}]"),
+                "names a process of the daemon's machine, which nobody over the network owns",
+                "no owner; a lifetime bounds the sandbox",
+            )),
+        }
     }
 }

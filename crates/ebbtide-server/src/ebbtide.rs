@@ -42,8 +42,14 @@ impl Ebbtide {
 
 #[tonic::async_trait]
 impl EbbtideService for Ebbtide {
-    async fn info(&self, _: Request<own::InfoRequest>) -> Result<Response<own::InfoResponse>, Status> {
-        Ok(Response::new(self.info.clone()))
+    async fn info(&self, request: Request<own::InfoRequest>) -> Result<Response<own::InfoResponse>, Status> {
+        let mut info = self.info.clone();
+        if !Caller::from_request(&request)?.is_local() {
+            // What is on this machine is of no use elsewhere, except to somebody who looks for a way in.
+            info.state_dir.clear();
+            info.pid = 0;
+        }
+        Ok(Response::new(info))
     }
 
     async fn wait(&self, request: Request<own::WaitRequest>) -> Result<Response<wire::Sandbox>, Status> {
@@ -69,8 +75,9 @@ impl EbbtideService for Ebbtide {
 
     async fn shutdown(
         &self,
-        _: Request<own::ShutdownRequest>,
+        request: Request<own::ShutdownRequest>,
     ) -> Result<Response<own::ShutdownResponse>, Status> {
+        Caller::from_request(&request)?.require_local("the daemon is shut down")?;
         // A task of its own: once begun it is finished, whether or not the client stays to hear of it.
         let (control, end_everything) = (self.control.clone(), self.end_everything.clone());
         let ended = tokio::spawn(async move {

@@ -42,6 +42,14 @@ pub(crate) fn ending() -> Status {
     control(ControlError::ShuttingDown)
 }
 
+pub(crate) fn permission_denied(message: &str) -> Status {
+    status(ErrorReason::PermissionDenied, message, None)
+}
+
+pub(crate) fn unauthenticated(message: &str) -> Status {
+    status(ErrorReason::Unauthenticated, message, None)
+}
+
 pub(crate) fn command_timeout() -> Status {
     status(ErrorReason::CommandTimeout, "the call's deadline is over; the command was ended", None)
 }
@@ -61,6 +69,7 @@ fn code(reason: ErrorReason) -> Code {
         ErrorReason::FileTruncated => Code::DataLoss,
         ErrorReason::FileIsDirectory | ErrorReason::FileIoFailed => Code::FailedPrecondition,
         ErrorReason::FilePermissionDenied | ErrorReason::PermissionDenied => Code::PermissionDenied,
+        ErrorReason::Unauthenticated => Code::Unauthenticated,
         ErrorReason::Internal => Code::Internal,
     }
 }

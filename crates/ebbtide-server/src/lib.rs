@@ -1,19 +1,26 @@
-//! gRPC over a Unix socket: who asks, what they ask for, and what control says to it as messages and statuses.
+//! gRPC over a Unix socket, and over the network for those who have an API key: who asks, what they ask for, and
+//! what control says to it as messages and statuses.
 //!
 //! It stands on hyper's HTTP/2 and tonic's generated services, without tonic's own server: the daemon's idle
 //! exit needs to know each connection, and a call's deadline has to end as DEADLINE_EXCEEDED.
 
 mod answer;
 mod caller;
+mod connections;
 mod deadline;
 mod ebbtide;
 mod ending;
 mod errors;
 mod events;
 mod exec;
+mod gate;
+mod keys;
 mod listener;
+mod network;
 mod owner;
 mod sandboxes;
 mod serve;
 
+pub use keys::{KeyError, KeyFile, KeyRecord, Keys, NewKey, RunKey};
+pub use network::NetworkConfig;
 pub use serve::{ServeEnd, Server, ServerConfig, ServerError, serve};

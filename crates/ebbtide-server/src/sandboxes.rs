@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::caller::Caller;
 use crate::ending::Ending;
-use crate::{ServerConfig, errors, exec, owner};
+use crate::{ServerConfig, errors, exec};
 
 const DEFAULT_PAGE_SIZE: usize = 1000;
 const MAX_PAGE_SIZE: usize = 10_000;
@@ -43,7 +43,7 @@ impl SandboxService for Sandboxes {
         let wire::CreateSandboxRequest { sandbox, request_id } = request.into_inner();
         let spec = sandbox_spec(sandbox).map_err(errors::refusal)?;
         if let Some(process) = OwnerProcess::from_annotations(&spec.annotations).map_err(errors::invalid)? {
-            owner::check(process, caller.uid).map_err(errors::invalid)?;
+            caller.check_owner(process).map_err(errors::invalid)?;
         }
         let record =
             self.control.create(&caller.principal, spec, &request_id).await.map_err(errors::control)?;

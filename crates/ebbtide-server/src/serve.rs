@@ -1,35 +1,31 @@
 //! The daemon's front: accepts connections, counts them, and decides when it is over.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ebbtide_control::Control;
 use ebbtide_model::{EffectiveResources, Limits};
-use hyper::server::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use thiserror::Error;
-use tokio::net::UnixStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tracing::{debug, warn};
+use tracing::warn;
 
 use crate::answer::Services;
-use crate::caller::Caller;
+use crate::connections::Connections;
 use crate::ending::Ending;
+use crate::gate::Gate;
+use crate::keys::KeyError;
 use crate::listener::Listener;
+use crate::network::{Network, NetworkConfig};
 
 /// How long calls in flight have to finish once the server ends.
 const GRACE: Duration = Duration::from_secs(3);
 /// How long to wait after an accept failed for want of descriptors, say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// What one call may have in flight towards us. Bounds the memory that a command which does not read costs.
-const STREAM_WINDOW: u32 = 1 << 20;
-/// Never the bottleneck: one call that is not read must not stop the others of its connection.
-const CONNECTION_WINDOW: u32 = 1 << 30;
-const MAX_FRAME: u32 = 1 << 20;
-const MAX_STREAMS: u32 = 4096;
 
 /// What a server is told.
 #[derive(Debug, Clone)]
@@ -48,6 +44,8 @@ pub struct ServerConfig {
     pub limits: Limits,
     /// What a sandbox may use where its spec names nothing, the same that control has.
     pub default_resources: EffectiveResources,
+    /// Where to listen on the network; `None` for nowhere.
+    pub network: Option<NetworkConfig>,
 }
 
 /// Why a server ended.
@@ -72,6 +70,26 @@ pub enum ServerError {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// An address could not be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Address {
+        /// The address.
+        address: SocketAddr,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// Other machines could reach the address and read everything on the way.
+    #[error("not listening on {address} without TLS: keys and data would be readable on the way")]
+    Plaintext {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// Nobody could be let in.
+    #[error("not listening on the network without an API key: nobody could be let in")]
+    NoKey,
+    /// The keys cannot be read.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
 }
 
 impl ServerError {
@@ -97,15 +115,22 @@ pub async fn serve(
 pub struct Server {
     config: ServerConfig,
     listener: Listener,
+    network: Network,
 }
 
 impl Server {
-    /// Makes the socket. Must be called within a tokio runtime.
+    /// Makes the socket, and listens on the network if it is to. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// When the socket cannot be made.
+    /// When the socket cannot be made, an address cannot be listened on, or nobody has a key for it.
     pub fn bind(config: ServerConfig) -> Result<Self, ServerError> {
-        Ok(Self { listener: Listener::bind(&config.socket)?, config })
+        let network = config.network.as_ref().map(Network::bind).transpose()?.unwrap_or_default();
+        Ok(Self { listener: Listener::bind(&config.socket)?, network, config })
+    }
+
+    /// The addresses on the network, with the ports that the kernel chose.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.network.addresses()
     }
 
     /// Serves until it is over. The socket is gone when this returns.
@@ -120,11 +145,9 @@ impl Server {
         let mut live = control.live();
         let (end, ending) = Ending::channel();
         let (end_everything, mut everything_ended) = Ending::channel();
-        let connections = Connections {
-            services: Services::new(&self.config, &control, &ending, end_everything),
-            http: http(),
-            ending,
-        };
+        let services = Services::new(&self.config, &control, &ending, end_everything);
+        let gate = self.config.network.as_ref().map(|network| Gate::new(Arc::clone(&network.keys)));
+        let connections = Connections::new(services, ending, gate);
         let mut tasks = JoinSet::new();
         let mut shutdown = pin!(shutdown);
         let mut idle_since = None;
@@ -134,11 +157,12 @@ impl Server {
             let idle_at = self.config.idle_exit.zip(idle_since).map(|(limit, since)| since + limit);
             tokio::select! {
                 accepted = self.listener.accept() => match accepted {
-                    Ok(stream) => connections.start(&mut tasks, stream),
-                    Err(error) => {
-                        warn!(%error, "cannot accept a connection");
-                        sleep(ACCEPT_PAUSE).await;
-                    }
+                    Ok(stream) => connections.start_local(&mut tasks, stream),
+                    Err(error) => pause(&error).await,
+                },
+                accepted = self.network.accept() => match accepted {
+                    Ok((stream, address)) => connections.start_remote(&mut tasks, stream, address),
+                    Err(error) => pause(&error).await,
                 },
                 Some(_) = tasks.join_next() => {}
                 // A sandbox that came and went is a use as well.
@@ -150,7 +174,7 @@ impl Server {
                     }
                     self.listener.listen_again()?;
                     for stream in late {
-                        connections.start(&mut tasks, stream);
+                        connections.start_local(&mut tasks, stream);
                     }
                 }
                 () = &mut shutdown => break ServeEnd::Told,
@@ -158,6 +182,7 @@ impl Server {
             }
         };
         drop(self.listener);
+        drop(self.network);
         end.send_replace(true);
         let finished = async { while tasks.join_next().await.is_some() {} };
         if timeout(GRACE, finished).await.is_err() {
@@ -167,53 +192,8 @@ impl Server {
     }
 }
 
-fn http() -> http2::Builder<TokioExecutor> {
-    let mut http = http2::Builder::new(TokioExecutor::new());
-    http.timer(TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_frame_size(MAX_FRAME)
-        .max_concurrent_streams(MAX_STREAMS)
-        // Input that crosses its command's exit on the way, and calls that are cancelled at once, are no attack
-        // here; counted as one, they would end a long-lived connection with everything on it.
-        .max_local_error_reset_streams(None)
-        .max_pending_accept_reset_streams(MAX_STREAMS as usize);
-    http
-}
-
-struct Connections {
-    services: Services,
-    http: http2::Builder<TokioExecutor>,
-    ending: Ending,
-}
-
-impl Connections {
-    /// Serves one connection in a task of its own.
-    fn start(&self, tasks: &mut JoinSet<()>, stream: UnixStream) {
-        let caller = match Caller::of(&stream) {
-            Ok(caller) => caller,
-            Err(error) => {
-                warn!(%error, "cannot tell who connected");
-                return;
-            }
-        };
-        let services = self.services.clone();
-        let service =
-            hyper::service::service_fn(move |request| services.clone().answer(request, caller.clone()));
-        let connection = self.http.serve_connection(TokioIo::new(stream), service);
-        let mut ending = self.ending.clone();
-        tasks.spawn(async move {
-            let mut connection = pin!(connection);
-            let result = tokio::select! {
-                result = connection.as_mut() => result,
-                () = ending.begun() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            };
-            if let Err(error) = result {
-                debug!(%error, "a connection ended early");
-            }
-        });
-    }
+/// After an accept that failed: the kernel may have something in a moment that it lacks now.
+async fn pause(error: &io::Error) {
+    warn!(%error, "cannot accept a connection");
+    sleep(ACCEPT_PAUSE).await;
 }

@@ -204,6 +204,11 @@ impl Home {
         self.state_dir.join("ebbtide.toml")
     }
 
+    /// The API keys, without their secrets.
+    pub fn keys(&self) -> PathBuf {
+        self.state_dir.join("keys.json")
+    }
+
     /// The ledger.
     pub fn ledger(&self) -> PathBuf {
         self.state_dir.join("ledger.db")

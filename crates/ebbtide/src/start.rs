@@ -33,6 +33,8 @@ const MAX_ERROR_BYTES: usize = 16 << 10;
 const INHERITED: [&str; 10] =
     ["PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "RUST_LOG", "RUST_BACKTRACE", "SHELL"];
 const INHERITED_PREFIXES: [&str; 3] = ["EBBTIDE_", "LC_", "XDG_"];
+/// Variables of ours that a daemon does not get.
+const WITHHELD: [&str; 3] = ["EBBTIDE_URL", "EBBTIDE_API_KEY", "EBBTIDE_ORGANIZATION"];
 
 /// Held by the one who starts a daemon.
 #[derive(Debug)]
@@ -125,6 +127,10 @@ fn open_log(home: &Home) -> Result<File, Error> {
 
 fn environment(variables: impl Iterator<Item = (OsString, OsString)>) -> Vec<(OsString, OsString)> {
     let allowed = |name: &OsStr| {
+        // What concerns another daemon, and a key that whoever happens to be first would bring.
+        if WITHHELD.iter().any(|withheld| name == *withheld) {
+            return false;
+        }
         INHERITED.iter().any(|allowed| name == *allowed)
             || INHERITED_PREFIXES.iter().any(|prefix| name.as_bytes().starts_with(prefix.as_bytes()))
     };
@@ -213,7 +219,15 @@ mod tests {
 
     #[test]
     fn secrets_of_the_callers_environment_do_not_reach_the_daemon() {
-        let given = ["PATH", "AWS_SECRET_ACCESS_KEY", "EBBTIDE_BIN", "LC_ALL", "HOMEBREW", "LD_PRELOAD"];
+        let given = [
+            "PATH",
+            "AWS_SECRET_ACCESS_KEY",
+            "EBBTIDE_API_KEY",
+            "EBBTIDE_BIN",
+            "LC_ALL",
+            "HOMEBREW",
+            "LD_PRELOAD",
+        ];
         let kept = environment(given.iter().map(|name| (OsString::from(name), OsString::new())));
         let kept: Vec<_> = kept.iter().map(|(name, _)| name.to_str().unwrap()).collect();
         assert_eq!(kept, ["PATH", "EBBTIDE_BIN", "LC_ALL"]);

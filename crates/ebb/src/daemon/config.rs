@@ -2,6 +2,7 @@
 //! misspelled must not be missing silently.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -52,6 +53,7 @@ pub(crate) struct Config {
     limits: LimitsTable,
     defaults: DefaultsTable,
     runtime: RuntimeTable,
+    server: ServerTable,
 }
 
 /// `[limits]`: what requests are held to.
@@ -82,6 +84,14 @@ struct RuntimeTable {
     pool_slots: Option<usize>,
     disk_pool: Option<Quantity>,
     max_concurrent_creates: Option<usize>,
+}
+
+/// `[server]`: where the daemon listens besides its socket.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct ServerTable {
+    listen: Vec<SocketAddr>,
+    insecure: bool,
 }
 
 impl Config {
@@ -172,6 +182,16 @@ impl Config {
         self.runtime.pool_slots
     }
 
+    /// The addresses on the network to listen on.
+    pub(crate) fn listen(&self) -> &[SocketAddr] {
+        &self.server.listen
+    }
+
+    /// Whether to listen without TLS where other machines can reach it.
+    pub(crate) fn insecure(&self) -> bool {
+        self.server.insecure
+    }
+
     /// The size of the disk pool, which takes up only what is written to it; `None` for the runtime's default.
     pub(crate) fn disk_pool_bytes(&self) -> Option<u64> {
         self.runtime.disk_pool.as_ref().and_then(Quantity::units)
@@ -209,7 +229,8 @@ mod tests {
     fn what_is_written_holds() {
         let config = read(
             "[limits]\nmax_lifetime_seconds = 60\n[defaults]\ncpu = '500m'\nmemory = '64Mi'\npids = 9\n\
-             [runtime]\ndisk_pool = '2Gi'\npool_slots = 0\nmax_concurrent_creates = 3\n",
+             [runtime]\ndisk_pool = '2Gi'\npool_slots = 0\nmax_concurrent_creates = 3\n\
+             [server]\nlisten = ['127.0.0.1:0', '[::1]:8080']\n",
         )
         .unwrap();
         assert_eq!(config.limits().max_lifetime, Duration::from_secs(60));
@@ -218,6 +239,7 @@ mod tests {
         assert_eq!((resources.cpu_milli, resources.memory_bytes, resources.pids), (Some(500), 64 << 20, 9));
         assert_eq!((config.pool_slots(), config.disk_pool_bytes()), (Some(0), Some(2 << 30)));
         assert_eq!(config.max_concurrent_creates(), Some(3));
+        assert_eq!(config.listen().len(), 2);
     }
 
     #[test]
@@ -235,6 +257,7 @@ mod tests {
             ("[defaults]\nmemory = '1'", "defaults.memory"),
             ("[defaults]\npids = 0", "defaults.pids"),
             ("[runtime]\ndisk_pool = '1Mi'", "runtime.disk_pool"),
+            ("[server]\nlisten = ['127.0.0.1']", "listen"),
             ("not toml", "ebbtide.toml"),
         ] {
             let message = read(text).unwrap_err().to_string();

@@ -8,6 +8,7 @@ mod ready;
 mod watch;
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,8 @@ use ebbtide::{Home, HomeError, HomeLocation};
 use ebbtide_control::{Control, ControlConfig, ControlError};
 use ebbtide_driver::DriverError;
 use ebbtide_linux::OwnCgroup;
-use ebbtide_server::{ServeEnd, Server, ServerConfig, ServerError};
+use ebbtide_model::Invalid;
+use ebbtide_server::{Keys, NetworkConfig, RunKey, ServeEnd, Server, ServerConfig, ServerError};
 use thiserror::Error;
 use tracing::{error, info};
 
@@ -56,6 +58,9 @@ pub(crate) enum DaemonError {
     /// The socket cannot be used.
     #[error(transparent)]
     Server(#[from] ServerError),
+    /// A variable of the environment is out of range.
+    #[error(transparent)]
+    Environment(#[from] Invalid),
     /// The kernel refused.
     #[error("cannot {step}: {source}")]
     Io {
@@ -78,9 +83,24 @@ impl DaemonError {
         match self {
             Self::Locked { .. } => Some("ebb shutdown"),
             Self::Driver(_) | Self::Control(_) => Some("ebb doctor"),
+            Self::Server(ServerError::NoKey) => Some("ebb key create, or set EBBTIDE_API_KEY"),
+            Self::Server(ServerError::Plaintext { .. }) => {
+                Some("ebb serve --listen 127.0.0.1:PORT, or --insecure behind a proxy of your own")
+            }
             _ => None,
         }
     }
+}
+
+/// What the command line says of a daemon.
+#[derive(Debug, Default)]
+pub(crate) struct Settings {
+    /// End after this time without work; `None` for never.
+    pub(crate) idle_exit: Option<Duration>,
+    /// The addresses to listen on; empty for those of the configuration.
+    pub(crate) listen: Vec<SocketAddr>,
+    /// Listen without TLS where other machines can reach it.
+    pub(crate) insecure: bool,
 }
 
 /// What ends a daemon from outside the protocol.
@@ -92,7 +112,7 @@ enum Told {
 /// Runs the daemon of the home at `location` until it is over.
 pub(crate) async fn run(
     location: &HomeLocation,
-    idle_exit: Option<Duration>,
+    settings: Settings,
     ready: &mut Ready,
 ) -> Result<(), DaemonError> {
     let mut signals = Signals::install()
@@ -102,7 +122,7 @@ pub(crate) async fn run(
         match DaemonLock::take_unless_served(home, PREDECESSOR).await? {
             Some(lock) => lock,
             // Somebody else has started one meanwhile: that is as good for the one who started us.
-            None => return ready.announce(home),
+            None => return ready.announce(home, &[]),
         }
     } else {
         DaemonLock::take_within(home, Duration::ZERO).await?
@@ -117,16 +137,19 @@ pub(crate) async fn run(
     let config = Config::read(&home.config())?;
     let driver = driver::connect(home, &config).await?;
     let control = Control::open(control_config(home, &config)?, Arc::clone(&driver)).await?;
+    let network = network(home, &config, &settings)?;
     let server = Server::bind(ServerConfig {
         socket: home.socket(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         home: home.id().to_owned(),
         state_dir: home.state_dir().to_owned(),
-        idle_exit,
+        // Whoever is to be reached from elsewhere cannot be started from there.
+        idle_exit: settings.idle_exit.filter(|_| network.is_none() || !ready.is_detached()),
         limits: config.limits(),
         default_resources: config.default_resources(),
+        network,
     })?;
-    ready.announce(home)?;
+    ready.announce(home, &server.addresses())?;
     info!(home = home.id(), state_dir = %home.state_dir().display(), socket = %home.socket().display(), "serving");
 
     let mut told = None;
@@ -159,6 +182,24 @@ pub(crate) async fn run(
     drop(lock);
     end?;
     Ok(())
+}
+
+/// Where to listen on the network; `None` for nowhere.
+fn network(home: &Home, config: &Config, settings: &Settings) -> Result<Option<NetworkConfig>, DaemonError> {
+    let listen = if settings.listen.is_empty() { config.listen() } else { &settings.listen };
+    if listen.is_empty() {
+        return Ok(None);
+    }
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let organization = variable("EBBTIDE_ORGANIZATION");
+    let run_key = variable("EBBTIDE_API_KEY")
+        .map(|key| RunKey::new(&key, organization.as_deref().unwrap_or("default")))
+        .transpose()?;
+    Ok(Some(NetworkConfig {
+        listen: listen.to_vec(),
+        insecure: settings.insecure || config.insecure(),
+        keys: Arc::new(Keys::new(run_key, home.keys())),
+    }))
 }
 
 fn control_config(home: &Home, config: &Config) -> Result<ControlConfig, DaemonError> {

@@ -7,6 +7,7 @@
 use std::fmt::Display;
 use std::fs::File;
 use std::io::Write as _;
+use std::net::SocketAddr;
 
 use ebbtide::Home;
 use rustix::stdio::dup2_stdout;
@@ -17,7 +18,7 @@ use super::DaemonError;
 /// To whom a daemon says that it can be called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ready {
-    /// To nobody; its log says it.
+    /// To whoever reads; only what cannot be known otherwise.
     Silent,
     /// To the reader of its standard output, as JSON.
     Json,
@@ -32,6 +33,7 @@ struct ReadyView<'a> {
     home_id: &'a str,
     state_dir: String,
     socket: String,
+    listen: Vec<String>,
     pid: u32,
 }
 
@@ -41,16 +43,23 @@ impl Ready {
         self == Self::Detached
     }
 
-    /// Says that the daemon can be called.
-    pub(crate) fn announce(&mut self, home: &Home) -> Result<(), DaemonError> {
+    /// Says that the daemon can be called, and on which addresses besides its socket.
+    pub(crate) fn announce(&mut self, home: &Home, listen: &[SocketAddr]) -> Result<(), DaemonError> {
+        let listen: Vec<_> = listen.iter().map(|address| format!("http://{address}")).collect();
         match self {
-            Self::Silent => Ok(()),
+            Self::Silent => {
+                for url in listen {
+                    say(&format!("listening on {url}"));
+                }
+                Ok(())
+            }
             Self::Json => {
                 let view = ReadyView {
                     event: "ready",
                     home_id: home.id(),
                     state_dir: home.state_dir().display().to_string(),
                     socket: home.socket().display().to_string(),
+                    listen,
                     pid: std::process::id(),
                 };
                 let line = serde_json::to_string(&view)

@@ -5,6 +5,7 @@ pub(crate) mod doctor;
 pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod get;
+pub(crate) mod key;
 pub(crate) mod list;
 pub(crate) mod purge;
 pub(crate) mod run;

@@ -1,13 +1,14 @@
 //! `ebb serve`: the daemon of a home.
 
 use std::io::IsTerminal as _;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
 use crate::context::Context;
-use crate::daemon::{self, Ready};
+use crate::daemon::{self, Ready, Settings};
 use crate::failure::Failure;
 
 /// Serve this home in the foreground
@@ -16,12 +17,19 @@ use crate::failure::Failure;
 /// the sandboxes to the next one; `ebb shutdown` ends both. Settings are read from `ebbtide.toml` in the home.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Example:
-  ebb serve --log-format json")]
+Examples:
+  ebb serve --log-format json
+  ebb key create && ebb serve --listen 127.0.0.1:8080")]
 pub(crate) struct Serve {
     /// End after this time without a sandbox and without a client.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
     idle_exit: Option<u64>,
+    /// Also listen on this address of the network; may be repeated. Port 0 lets the kernel choose one.
+    #[arg(long, value_name = "IP:PORT")]
+    listen: Vec<SocketAddr>,
+    /// Listen without TLS on addresses that other machines can reach: keys and data are readable on the way.
+    #[arg(long, requires = "listen")]
+    insecure: bool,
     /// The form of the log on standard error; RUST_LOG sets what is logged.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
@@ -50,7 +58,12 @@ impl Serve {
             (false, true) => Ready::Json,
             (false, false) => Ready::Silent,
         };
-        let served = serve(context, self.idle_exit.map(Duration::from_secs), &mut ready).await;
+        let settings = Settings {
+            idle_exit: self.idle_exit.map(Duration::from_secs),
+            listen: self.listen,
+            insecure: self.insecure,
+        };
+        let served = serve(context, settings, &mut ready).await;
         served.inspect_err(|failure| ready.fail(failure))?;
         Ok(0)
     }
@@ -65,7 +78,7 @@ impl Serve {
     }
 }
 
-async fn serve(context: &Context, idle_exit: Option<Duration>, ready: &mut Ready) -> Result<(), Failure> {
+async fn serve(context: &Context, settings: Settings, ready: &mut Ready) -> Result<(), Failure> {
     let location = context.location()?;
-    Ok(daemon::run(&location, idle_exit, ready).await?)
+    Ok(daemon::run(&location, settings, ready).await?)
 }

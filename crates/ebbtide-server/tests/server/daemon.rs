@@ -27,6 +27,8 @@ pub(crate) struct Daemon {
     pub(crate) config: ServerConfig,
     pub(crate) world: Arc<World>,
     pub(crate) task: JoinHandle<ServeEnd>,
+    /// Where it listens on the network.
+    pub(crate) addresses: Vec<std::net::SocketAddr>,
     /// Ends the server when it is used or dropped.
     pub(crate) tell: oneshot::Sender<()>,
     _dir: tempfile::TempDir,
@@ -50,19 +52,20 @@ impl Daemon {
             idle_exit: None,
             limits: engine.limits.clone(),
             default_resources: engine.default_resources,
+            network: None,
         };
         change(&mut config);
         let control = Control::open(engine, Arc::new(FakeDriver::on(Arc::clone(&world)))).await.unwrap();
         let (tell, told) = oneshot::channel::<()>();
         let server = Server::bind(config.clone()).unwrap();
-        let running = control.clone();
+        let (running, addresses) = (control.clone(), server.addresses());
         let task = tokio::spawn(async move {
             let told = async {
                 let _ = told.await;
             };
             server.run(running, told).await.unwrap()
         });
-        Self { control, config, world, task, tell, _dir: dir }
+        Self { control, config, world, task, addresses, tell, _dir: dir }
     }
 
     pub(crate) async fn client(&self) -> Client {

@@ -9,3 +9,4 @@ mod exec;
 mod idle;
 mod lifecycle;
 mod listing;
+mod network;

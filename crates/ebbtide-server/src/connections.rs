@@ -1,0 +1,143 @@
+//! Connections: HTTP/2 on each, in a task of its own, and the bounds for those that nobody knows yet.
+
+use std::future::pending;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, warn};
+
+use crate::answer::{Origin, Services};
+use crate::caller::Caller;
+use crate::ending::Ending;
+use crate::gate::{Gate, Stranger};
+use crate::network::watch_peer;
+
+/// What one call may have in flight towards us. Bounds the memory that a command which does not read costs.
+const STREAM_WINDOW: u32 = 1 << 20;
+/// Never the bottleneck: one call that is not read must not stop the others of its connection.
+const CONNECTION_WINDOW: u32 = 1 << 30;
+const MAX_FRAME: u32 = 1 << 20;
+const MAX_STREAMS: u32 = 4096;
+
+/// The most connections from the network at once.
+const MAX_CONNECTIONS: usize = 2048;
+/// The most of them that have not brought a key yet, and how long they have to.
+const MAX_STRANGERS: usize = 256;
+const INTRODUCTION: Duration = Duration::from_secs(20);
+
+/// Makes the tasks that serve connections.
+pub(crate) struct Connections {
+    services: Services,
+    http: http2::Builder<TokioExecutor>,
+    ending: Ending,
+    gate: Option<Gate>,
+    places: Arc<Semaphore>,
+    strangers: Arc<Semaphore>,
+}
+
+impl Connections {
+    pub(crate) fn new(services: Services, ending: Ending, gate: Option<Gate>) -> Self {
+        Self {
+            services,
+            http: http(),
+            ending,
+            gate,
+            places: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            strangers: Arc::new(Semaphore::new(MAX_STRANGERS)),
+        }
+    }
+
+    /// Serves a connection of the socket.
+    pub(crate) fn start_local(&self, tasks: &mut JoinSet<()>, stream: UnixStream) {
+        match Caller::local(&stream) {
+            Ok(caller) => {
+                tasks.spawn(self.serve(stream, Origin::Local(caller), pending()));
+            }
+            Err(error) => warn!(%error, "cannot tell who connected"),
+        }
+    }
+
+    /// Serves a connection from the network, if there is a place for it.
+    pub(crate) fn start_remote(&self, tasks: &mut JoinSet<()>, stream: TcpStream, address: SocketAddr) {
+        let Some(gate) = &self.gate else { return };
+        let place = Arc::clone(&self.places).try_acquire_owned();
+        let introduction = Arc::clone(&self.strangers).try_acquire_owned();
+        let (Ok(place), Ok(introduction)) = (place, introduction) else {
+            gate.refused(address, "too many connections");
+            return;
+        };
+        if let Err(error) = watch_peer(&stream) {
+            // It was closed already, or it is served until it says that it goes.
+            debug!(%error, %address, "cannot watch a connection");
+        }
+        let stranger = gate.stranger(address);
+        let too_late = introduced(stranger.clone(), introduction);
+        let served = self.serve(stream, Origin::Network(stranger), too_late);
+        tasks.spawn(async move {
+            let _place = place;
+            served.await;
+        });
+    }
+
+    /// Serves until the client goes, the daemon ends, or `cut` resolves.
+    fn serve<S, C>(&self, stream: S, origin: Origin, cut: C) -> impl Future<Output = ()> + Send + use<S, C>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        C: Future<Output = ()> + Send,
+    {
+        let services = self.services.clone();
+        let service =
+            hyper::service::service_fn(move |request| services.clone().answer(request, origin.clone()));
+        let connection = self.http.serve_connection(TokioIo::new(stream), service);
+        let mut ending = self.ending.clone();
+        async move {
+            let mut connection = pin!(connection);
+            let result = tokio::select! {
+                result = connection.as_mut() => result,
+                () = cut => return,
+                () = ending.begun() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = result {
+                debug!(%error, "a connection ended early");
+            }
+        }
+    }
+}
+
+/// Resolves if a connection has not brought a key in time. The place among the strangers is free again once it has.
+async fn introduced(stranger: Stranger, place: OwnedSemaphorePermit) {
+    let until = Instant::now() + INTRODUCTION;
+    tokio::select! {
+        () = sleep_until(until) => {}
+        () = stranger.known() => {
+            drop(place);
+            pending().await
+        }
+    }
+}
+
+fn http() -> http2::Builder<TokioExecutor> {
+    let mut http = http2::Builder::new(TokioExecutor::new());
+    http.timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(MAX_FRAME)
+        .max_concurrent_streams(MAX_STREAMS)
+        // Input that crosses its command's exit on the way, and calls that are cancelled at once, are no attack
+        // here; counted as one, they would end a long-lived connection with everything on it.
+        .max_local_error_reset_streams(None)
+        .max_pending_accept_reset_streams(MAX_STREAMS as usize);
+    http
+}
