@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use ebbtide::{Client, ConnectOptions, Error, Home, HomeLocation, Select, connect};
+use ebbtide::{Client, ConnectOptions, Error, HomeLocation, Remote, Select, Target};
 use ebbtide_model::SandboxId;
 use serde::Serialize;
 
@@ -30,51 +30,62 @@ impl Context {
         Ok(HomeLocation::from_env().map_err(Error::from)?)
     }
 
-    /// The home, made if it is not there.
-    pub(crate) fn home(&self) -> Result<Home, Failure> {
-        Ok(self.location()?.open().map_err(Error::from)?)
+    /// The home, of which this verb can serve no other machine's.
+    pub(crate) fn own_location(&self, verb: &'static str) -> Result<HomeLocation, Failure> {
+        match Remote::from_env().map_err(Error::from)? {
+            Some(remote) => Err(Failure::OtherDaemon { verb, url: remote.to_string() }),
+            None => self.location(),
+        }
     }
 
-    /// The daemon of `home`, started if there is none.
-    pub(crate) async fn connect(&self, home: &Home) -> Result<Client, Failure> {
+    /// The daemon to call: the one that EBBTIDE_URL names, else that of the home.
+    pub(crate) fn daemon(&self) -> Result<Target, Failure> {
+        match Remote::from_env().map_err(Error::from)? {
+            Some(remote) => Ok(Target::Remote(remote)),
+            None => Ok(Target::Home(self.location()?)),
+        }
+    }
+
+    /// Connects to `daemon`; that of a home is started if there is none.
+    pub(crate) async fn connect(&self, daemon: &Target) -> Result<Client, Failure> {
         let executable = Some(own_executable());
         let options = ConnectOptions { executable, ..ConnectOptions::default() };
-        Ok(connect(home, &options).await?)
+        Ok(daemon.connect(&options).await?)
     }
 
     /// Makes a call that may be repeated, again if the daemon goes under it.
     pub(crate) async fn call<T>(
         &self,
-        home: &Home,
+        daemon: &Target,
         call: impl AsyncFn(&Client) -> Result<T, Error>,
     ) -> Result<(Client, T), Failure> {
         for attempt in 1.. {
-            let client = self.connect(home).await?;
+            let client = self.connect(daemon).await?;
             match call(&client).await {
                 Ok(answer) => return Ok((client, answer)),
                 Err(error) if error.is_disconnect() && attempt < ATTEMPTS => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        Err(Error::NoDaemon { state_dir: home.state_dir().to_owned() }.into())
+        Err(Error::Disconnected("no attempt was made".to_owned()).into())
     }
 
     /// As [`Context::call`], at first on a connection that is there already.
     pub(crate) async fn call_on<T>(
         &self,
-        home: &Home,
+        daemon: &Target,
         client: &Client,
         call: impl AsyncFn(&Client) -> Result<T, Error>,
     ) -> Result<T, Failure> {
         match call(client).await {
-            Err(error) if error.is_disconnect() => Ok(self.call(home, call).await?.1),
+            Err(error) if error.is_disconnect() => Ok(self.call(daemon, call).await?.1),
             answer => Ok(answer?),
         }
     }
 
     /// The daemon, and the full form of an id that may be abbreviated.
-    pub(crate) async fn resolve(&self, home: &Home, id: &str) -> Result<(Client, String), Failure> {
-        let (client, mut ids) = self.resolve_all(home, &[id.to_owned()]).await?;
+    pub(crate) async fn resolve(&self, daemon: &Target, id: &str) -> Result<(Client, String), Failure> {
+        let (client, mut ids) = self.resolve_all(daemon, &[id.to_owned()]).await?;
         let id = ids.pop().unwrap_or_else(|| Err(Failure::NoSuchSandbox { prefix: id.to_owned() }))?;
         Ok((client, id))
     }
@@ -82,15 +93,15 @@ impl Context {
     /// As [`Context::resolve`], for several ids with one listing.
     pub(crate) async fn resolve_all(
         &self,
-        home: &Home,
+        daemon: &Target,
         ids: &[String],
     ) -> Result<(Client, Vec<Result<String, Failure>>), Failure> {
         if ids.iter().all(|id| id.parse::<SandboxId>().is_ok()) {
-            let client = self.connect(home).await?;
+            let client = self.connect(daemon).await?;
             return Ok((client, ids.iter().cloned().map(Ok).collect()));
         }
         let select = Select { show_terminated: true, ..Select::default() };
-        let (client, known) = self.call(home, async |client| client.list(select.clone()).await).await?;
+        let (client, known) = self.call(daemon, async |client| client.list(select.clone()).await).await?;
         let known: Vec<&str> = known.iter().map(|sandbox| sandbox.sandbox_id.as_str()).collect();
         Ok((client, ids.iter().map(|id| complete(id, &known)).collect()))
     }

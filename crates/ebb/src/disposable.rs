@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use ebbtide::proto::coreweave::sandbox::v1 as wire;
-use ebbtide::{Client, Home};
+use ebbtide::{Client, Target};
 use ebbtide_model::SandboxId;
 use tokio::time::timeout;
 
@@ -28,14 +28,14 @@ impl Disposable {
     /// Makes it. A signal that comes meanwhile is a failure that leaves nothing.
     pub(crate) async fn make(
         context: &Context,
-        home: &Home,
+        daemon: &Target,
         spec: wire::SandboxSpec,
         signals: &mut Signals,
     ) -> Result<Self, Failure> {
         // The same id in every attempt, so that a lost answer does not make a second sandbox.
         let request_id = SandboxId::generate().to_string();
         let asked = Cell::new(false);
-        let create = context.call(home, async |client| {
+        let create = context.call(daemon, async |client| {
             asked.set(true);
             client.create(spec.clone(), &request_id).await
         });
@@ -56,19 +56,19 @@ impl Disposable {
             signal = signals.next() => exit_at_once(signal),
         };
         if let Ok(Ok((client, sandbox))) = created {
-            Self { client, id: sandbox.sandbox_id }.remove(context, home, signals).await;
+            Self { client, id: sandbox.sandbox_id }.remove(context, daemon, signals).await;
         }
         Err(Failure::Interrupted { signal })
     }
 
     /// Removes it and waits until it is gone, but not for ever. Says so if it may still be there.
-    pub(crate) async fn remove(self, context: &Context, home: &Home, signals: &mut Signals) {
+    pub(crate) async fn remove(self, context: &Context, daemon: &Target, signals: &mut Signals) {
         let removal = async {
             let removed = remove(&self.client, &self.id).await;
             match removed {
                 // The daemon went under us; its successor knows the sandbox.
                 Err(error) if error.is_disconnect() => context
-                    .call(home, async |client| remove(client, &self.id).await)
+                    .call(daemon, async |client| remove(client, &self.id).await)
                     .await
                     .map(|_| ())
                     .map_err(|failure| failure.to_string()),

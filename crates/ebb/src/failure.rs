@@ -82,6 +82,17 @@ pub(crate) enum Failure {
         #[source]
         source: io::Error,
     },
+    /// A process of this machine cannot own what is on another.
+    #[error("--owner names a process, which a daemon that EBBTIDE_URL names cannot see end; use --lifetime")]
+    OwnerElsewhere,
+    /// The verb works on the home of this machine, and the environment names another daemon.
+    #[error("{verb} works on the home of this machine, and EBBTIDE_URL names the daemon at {url}")]
+    OtherDaemon {
+        /// The verb.
+        verb: &'static str,
+        /// The daemon that is named.
+        url: String,
+    },
     /// A signal came, and what was begun has been undone.
     #[error("ended by signal {signal}")]
     Interrupted {
@@ -140,6 +151,7 @@ impl Failure {
             Self::CommandNotExecutable(_) => Some("ebb run -- sh -c 'ls -l $(command -v NAME)'"),
             Self::Key(KeyError::NotFound { .. } | KeyError::Full) => Some("ebb key list"),
             Self::Slow { .. } | Self::Left { .. } => Some("ebb doctor"),
+            Self::OtherDaemon { .. } => Some("env -u EBBTIDE_URL ebb ..."),
             Self::NoOwner { .. } => Some("ps -e"),
             Self::CreateFailed { .. } => Some("ebb create --help"),
             Self::Client(error) => client_help(error),
@@ -195,6 +207,9 @@ fn client_help(error: &ebbtide::Error) -> Option<&'static str> {
     let reason = error.rejection()?.reason.as_deref()?;
     let known = ErrorReason::ALL.into_iter().find(|known| known.as_str() == reason)?;
     match known {
+        ErrorReason::Unauthenticated => {
+            Some("ebb key create on the daemon's machine, then set EBBTIDE_API_KEY")
+        }
         ErrorReason::SandboxNotFound | ErrorReason::SandboxNotRunning => Some("ebb list --all"),
         ErrorReason::CapacityExhausted => Some("ebb list, then ebb stop ID"),
         ErrorReason::BackendUnavailable | ErrorReason::Internal => Some("ebb doctor"),

@@ -9,9 +9,11 @@ use ebbtide_proto::ebbtide::v1::ebbtide_service_client::EbbtideServiceClient;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 
 use crate::exec::STDIN_QUEUE;
+use crate::remote::ApiKey;
 use crate::{Error, Exec, ExecCommand, ExecEvents, ExecStdin};
 
 const PAGE_SIZE: i32 = 200;
@@ -55,16 +57,20 @@ pub struct PurgeAnswer {
     pub retryable: Vec<String>,
 }
 
+/// A channel that puts the API key on each call.
+pub(crate) type Keyed = InterceptedService<Channel, ApiKey>;
+
 /// A connection to a daemon. Cheap to clone; usable from any task.
 #[derive(Debug, Clone)]
 pub struct Client {
-    sandboxes: SandboxServiceClient<Channel>,
-    own: EbbtideServiceClient<Channel>,
+    sandboxes: SandboxServiceClient<Keyed>,
+    own: EbbtideServiceClient<Keyed>,
 }
 
 impl Client {
-    pub(crate) fn new(channel: Channel) -> Self {
+    pub(crate) fn new(channel: Channel, key: ApiKey) -> Self {
         let limit = ebbtide_proto::MAX_MESSAGE_BYTES;
+        let channel = InterceptedService::new(channel, key);
         Self {
             sandboxes: SandboxServiceClient::new(channel.clone())
                 .max_decoding_message_size(limit)
@@ -74,7 +80,7 @@ impl Client {
     }
 
     /// The service of Ebbtide's own, for one call.
-    pub(crate) fn own(&self) -> EbbtideServiceClient<Channel> {
+    pub(crate) fn own(&self) -> EbbtideServiceClient<Keyed> {
         self.own.clone()
     }
 

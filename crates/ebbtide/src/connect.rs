@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
 
+use crate::remote::ApiKey;
 use crate::start::{StartLock, start_daemon};
 use crate::{Client, Error, Home};
 
@@ -89,7 +90,7 @@ async fn attempt(home: &Home, options: &ConnectOptions, deadline: Instant) -> Re
     let handshake = async {
         let Some(stream) = open(&home.socket()).await? else { return Ok(None) };
         let Ok(channel) = channel(home.socket(), stream).await else { return Ok(None) };
-        let client = Client::new(channel);
+        let client = Client::new(channel, ApiKey::none());
         let info = match client.info().await {
             Ok(info) => info,
             Err(error) if error.is_disconnect() => return Ok(None),
@@ -113,7 +114,7 @@ async fn attempt(home: &Home, options: &ConnectOptions, deadline: Instant) -> Re
 }
 
 /// A connection to the socket; `None` if nobody listens.
-async fn open(socket: &Path) -> Result<Option<UnixStream>, Error> {
+pub(crate) async fn open(socket: &Path) -> Result<Option<UnixStream>, Error> {
     let unreachable = |source| Error::Unreachable { path: socket.to_owned(), source };
     match std::fs::symlink_metadata(socket) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -145,7 +146,7 @@ fn ours(socket: &Path, owner: u32) -> Result<(), Error> {
 }
 
 /// A channel over `stream`, which connects anew should the daemon be replaced meanwhile.
-async fn channel(socket: PathBuf, stream: UnixStream) -> Result<Channel, tonic::transport::Error> {
+pub(crate) async fn channel(socket: PathBuf, stream: UnixStream) -> Result<Channel, tonic::transport::Error> {
     let first = Arc::new(Mutex::new(Some(stream)));
     let connector = service_fn(move |_| {
         let socket = socket.clone();
@@ -159,7 +160,12 @@ async fn channel(socket: PathBuf, stream: UnixStream) -> Result<Channel, tonic::
         }
     });
     // The name is only the HTTP authority; the connector decides where to go.
-    Endpoint::from_static("http://ebbtide.invalid")
+    tuned(Endpoint::from_static("http://ebbtide.invalid")).connect_with_connector(connector).await
+}
+
+/// What holds for every connection, whatever it goes over.
+pub(crate) fn tuned(endpoint: Endpoint) -> Endpoint {
+    endpoint
         // One command whose output nobody reads must not stop the other calls of the connection.
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -167,6 +173,4 @@ async fn channel(socket: PathBuf, stream: UnixStream) -> Result<Channel, tonic::
         // Output that is on its way when a call is dropped counts as an error of ours; after a thousand of them
         // the connection would end, with everything on it.
         .http2_max_local_error_reset_streams(None)
-        .connect_with_connector(connector)
-        .await
 }

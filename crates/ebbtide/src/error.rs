@@ -8,7 +8,7 @@ use thiserror::Error;
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
-use crate::HomeError;
+use crate::{HomeError, RemoteError};
 
 /// Why a call did not succeed.
 #[derive(Debug, Error)]
@@ -17,6 +17,9 @@ pub enum Error {
     /// The home cannot be used.
     #[error(transparent)]
     Home(#[from] HomeError),
+    /// The daemon that `EBBTIDE_URL` names cannot be reached.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
     /// No daemon serves the home, and none was to be started.
     #[error("no daemon serves the home {}", state_dir.display())]
     NoDaemon {

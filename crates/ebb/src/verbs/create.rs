@@ -45,16 +45,17 @@ impl Create {
         if self.command.first().is_some_and(String::is_empty) {
             return Err(Failure::EmptyCommand);
         }
-        let home = context.home()?;
+        let daemon = context.daemon()?;
         let owner = match self.owner {
+            Some(_) if !daemon.is_local() => return Err(Failure::OwnerElsewhere),
             Some(pid) => Some(owner(pid).map_err(|source| Failure::NoOwner { pid, source })?),
             None => None,
         };
         let spec = self.spec.spec(&self.command, owner);
-        let made = Disposable::make(context, &home, spec, &mut signals).await?;
+        let made = Disposable::make(context, &daemon, spec, &mut signals).await?;
         let start = if self.no_wait { Duration::ZERO } else { START };
         let started = tokio::select! {
-            started = context.call_on(&home, &made.client, async |client| {
+            started = context.call_on(&daemon, &made.client, async |client| {
                 client.wait_started(&made.id, start).await
             }) => Ok(started),
             signal = signals.next() => Err(Failure::Interrupted { signal }),
@@ -63,7 +64,7 @@ impl Create {
             Ok(started) => started?,
             // Nobody has learned its id yet.
             Err(interrupted) => {
-                made.remove(context, &home, &mut signals).await;
+                made.remove(context, &daemon, &mut signals).await;
                 return Err(interrupted);
             }
         };

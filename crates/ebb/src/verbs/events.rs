@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 
 use clap::Args;
 use ebbtide::proto::ebbtide::v1 as own;
-use ebbtide::{Client, Error, EventsOptions, Home};
+use ebbtide::{Client, Error, EventsOptions, Target};
 use ebbtide_model::ErrorReason;
 use rustix::process::Signal;
 use serde::Serialize;
@@ -104,28 +104,28 @@ enum End {
 impl Events {
     /// Does it.
     pub(crate) async fn run(mut self, context: &Context) -> Result<u8, Failure> {
-        let home = context.home()?;
+        let daemon = context.daemon()?;
         let mut client = match self.sandbox.take() {
             Some(id) => {
-                let (client, id) = context.resolve(&home, &id).await?;
+                let (client, id) = context.resolve(&daemon, &id).await?;
                 self.sandbox = Some(id);
                 client
             }
-            None => context.connect(&home).await?,
+            None => context.connect(&daemon).await?,
         };
         loop {
             match self.read(context, &client).await? {
                 End::Over => return Ok(0),
                 End::BrokenPipe => return Ok(exit::of_signal(Signal::PIPE.as_raw())),
-                End::Disconnected(_) if self.follow => client = self.reconnect(context, &home).await?,
+                End::Disconnected(_) if self.follow => client = self.reconnect(context, &daemon).await?,
                 End::Disconnected(error) => return Err(error.into()),
             }
         }
     }
 
-    async fn reconnect(&self, context: &Context, home: &Home) -> Result<Client, Failure> {
+    async fn reconnect(&self, context: &Context, daemon: &Target) -> Result<Client, Failure> {
         eprintln!("ebb: the daemon is gone; going on with the next one");
-        context.connect(home).await
+        context.connect(daemon).await
     }
 
     /// Shows events until there are no more; remembers where that was.

@@ -33,8 +33,8 @@ impl Exec {
     /// Does it.
     pub(crate) async fn run(self, context: &Context) -> Result<u8, Failure> {
         let mut signals = Signals::install()?;
-        let home = context.home()?;
-        let (client, sandbox_id) = context.resolve(&home, &self.id).await?;
+        let daemon = context.daemon()?;
+        let (client, sandbox_id) = context.resolve(&daemon, &self.id).await?;
         let env: BTreeMap<_, _> = self.env.into_iter().map(|one| (one.name, one.value)).collect();
         let command = ExecCommand { sandbox_id: sandbox_id.clone(), argv: self.command, env };
         let mut output = Output::new(context.json);

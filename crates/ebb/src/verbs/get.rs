@@ -19,8 +19,8 @@ pub(crate) struct Get {
 impl Get {
     /// Does it.
     pub(crate) async fn run(self, context: &Context) -> Result<u8, Failure> {
-        let home = context.home()?;
-        let (client, id) = context.resolve(&home, &self.id).await?;
+        let daemon = context.daemon()?;
+        let (client, id) = context.resolve(&daemon, &self.id).await?;
         let view = SandboxView::from(client.get(&id).await?);
         if context.json {
             context.print_json(&view)?;

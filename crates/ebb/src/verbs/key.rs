@@ -75,7 +75,7 @@ struct KeysView {
 impl Key {
     /// Does it.
     pub(crate) async fn run(self, context: &Context) -> Result<u8, Failure> {
-        let file = KeyFile::new(context.location()?.open().map_err(Error::from)?.keys());
+        let file = KeyFile::new(context.own_location("key")?.open().map_err(Error::from)?.keys());
         match self.action {
             Action::Create { organization, name } => {
                 let made = file.create(&organization, &name)?;

@@ -63,9 +63,9 @@ struct ListView {
 impl List {
     /// Does it.
     pub(crate) async fn run(self, context: &Context) -> Result<u8, Failure> {
-        let home = context.home()?;
+        let daemon = context.daemon()?;
         let select = Select { tags: self.tags, state: self.state.map(Into::into), show_terminated: self.all };
-        let (_, sandboxes) = context.call(&home, async |client| client.list(select.clone()).await).await?;
+        let (_, sandboxes) = context.call(&daemon, async |client| client.list(select.clone()).await).await?;
         let sandboxes: Vec<SandboxView> = sandboxes.into_iter().map(SandboxView::from).collect();
         if context.json {
             context.print_json(&ListView { sandboxes })?;

@@ -47,20 +47,20 @@ struct PurgeView {
 impl Purge {
     /// Does it.
     pub(crate) async fn run(self, context: &Context) -> Result<u8, Failure> {
-        let home = context.home()?;
+        let daemon = context.daemon()?;
         let select = Select { tags: self.tags.clone(), ..Select::default() };
         let (client, sandboxes) =
-            context.call(&home, async |client| client.list(select.clone()).await).await?;
+            context.call(&daemon, async |client| client.list(select.clone()).await).await?;
         let matched: Vec<String> = sandboxes.into_iter().map(|sandbox| sandbox.sandbox_id).collect();
         if !self.yes {
             return self.show(context, matched);
         }
         let purge = async |client: &Client| client.purge(&self.tags, self.all, false).await;
-        let answer = context.call_on(&home, &client, purge).await?;
+        let answer = context.call_on(&daemon, &client, purge).await?;
         let mut failed = answer.failed;
         let ending = matched.iter().filter(|id| !failed.contains(id)).cloned();
         let waits = ending.map(async |id| {
-            let gone = wait_gone(context, &home, &client, &id, LIMIT).await;
+            let gone = wait_gone(context, &daemon, &client, &id, LIMIT).await;
             gone.err().map(|failure| (id, failure))
         });
         let late: Vec<_> = stream::iter(waits).buffer_unordered(AT_ONCE).collect().await;

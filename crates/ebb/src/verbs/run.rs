@@ -36,10 +36,16 @@ impl Run {
     /// Does it.
     pub(crate) async fn run(self, context: &Context) -> Result<u8, Failure> {
         let mut signals = Signals::install()?;
-        let home = context.home()?;
-        let us = owner(std::process::id()).map_err(|error| Failure::io("read our own start time", error))?;
-        let spec = self.spec.spec(&[], Some(us));
-        let sandbox = Disposable::make(context, &home, spec, &mut signals).await?;
+        let daemon = context.daemon()?;
+        // A daemon elsewhere cannot see this process end; there, a lifetime bounds what a `kill -9` leaves behind.
+        let us = match daemon.is_local() {
+            true => Some(
+                owner(std::process::id()).map_err(|error| Failure::io("read our own start time", error))?,
+            ),
+            false => None,
+        };
+        let spec = self.spec.spec(&[], us);
+        let sandbox = Disposable::make(context, &daemon, spec, &mut signals).await?;
         let command =
             ExecCommand { sandbox_id: sandbox.id.clone(), argv: self.command, env: self.spec.env() };
         let mut output = Output::new(context.json);
@@ -48,7 +54,7 @@ impl Run {
             signal = signals.next() => Err(Failure::Interrupted { signal }),
         };
         let id = sandbox.id.clone();
-        sandbox.remove(context, &home, &mut signals).await;
+        sandbox.remove(context, &daemon, &mut signals).await;
         let end = ended?;
         if let Some(view) = output.view(&id, end) {
             context.print_json(&view)?;

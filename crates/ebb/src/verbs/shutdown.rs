@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use ebbtide::{ConnectOptions, Error, Home, connect};
+use ebbtide::{ConnectOptions, Error, Home, HomeLocation, Target, connect};
 use serde::Serialize;
 use tokio::time::timeout;
 
@@ -34,9 +34,9 @@ struct ShutdownView {
 impl Shutdown {
     /// Does it.
     pub(crate) async fn run(self, context: &Context) -> Result<u8, Failure> {
-        let found = context.location()?.find().map_err(Error::from)?;
-        let was_running = match found {
-            Some(home) => shutdown(context, &home).await?,
+        let location = context.own_location("shutdown")?;
+        let was_running = match location.find().map_err(Error::from)? {
+            Some(home) => shutdown(context, &location, &home).await?,
             None => false,
         };
         if context.json {
@@ -48,12 +48,14 @@ impl Shutdown {
     }
 }
 
-async fn shutdown(context: &Context, home: &Home) -> Result<bool, Failure> {
+async fn shutdown(context: &Context, location: &HomeLocation, home: &Home) -> Result<bool, Failure> {
     let there = ConnectOptions { autostart: false, ..ConnectOptions::default() };
     let client = match connect(home, &there).await {
         Ok(client) => Some(client),
         // Only a daemon can end what an earlier one left running.
-        Err(Error::NoDaemon { .. }) if left(home) => Some(context.connect(home).await?),
+        Err(Error::NoDaemon { .. }) if left(home) => {
+            Some(context.connect(&Target::Home(location.clone())).await?)
+        }
         Err(Error::NoDaemon { .. }) => None,
         Err(error) => return Err(error.into()),
     };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use ebbtide::{Client, Home};
+use ebbtide::{Client, Target};
 use futures::StreamExt as _;
 use futures::stream;
 use serde::Serialize;
@@ -62,11 +62,11 @@ struct StopView {
 impl Stop {
     /// Does it.
     pub(crate) async fn run(self, context: &Context) -> Result<u8, Failure> {
-        let home = context.home()?;
+        let daemon = context.daemon()?;
         let grace = Duration::from_secs(self.grace.into());
-        let (client, ids) = context.resolve_all(&home, &self.ids).await?;
+        let (client, ids) = context.resolve_all(&daemon, &self.ids).await?;
         let stops = self.ids.iter().zip(ids).map(async |(asked, id)| match id {
-            Ok(id) => (id.clone(), stop(context, &home, &client, &id, grace, self.missing_ok).await),
+            Ok(id) => (id.clone(), stop(context, &daemon, &client, &id, grace, self.missing_ok).await),
             Err(Failure::NoSuchSandbox { .. }) if self.missing_ok => (asked.clone(), Ok(Outcome::Missing)),
             Err(failure) => (asked.clone(), Err(failure)),
         });
@@ -102,29 +102,29 @@ fn view(id: String, result: Result<Outcome, Failure>) -> TargetView {
 
 async fn stop(
     context: &Context,
-    home: &Home,
+    daemon: &Target,
     client: &Client,
     id: &str,
     grace: Duration,
     missing_ok: bool,
 ) -> Result<Outcome, Failure> {
     let delete = async |client: &Client| client.delete(id, grace, missing_ok).await;
-    if context.call_on(home, client, delete).await?.is_none() {
+    if context.call_on(daemon, client, delete).await?.is_none() {
         return Ok(Outcome::Missing);
     }
-    wait_gone(context, home, client, id, grace + MARGIN).await?;
+    wait_gone(context, daemon, client, id, grace + MARGIN).await?;
     Ok(Outcome::Stopped)
 }
 
 /// Waits until a sandbox that is ending is gone, its record or not, also over the end of a daemon.
 pub(crate) async fn wait_gone(
     context: &Context,
-    home: &Home,
+    daemon: &Target,
     client: &Client,
     id: &str,
     limit: Duration,
 ) -> Result<(), Failure> {
-    let wait = context.call_on(home, client, async |client| match client.wait(id).await {
+    let wait = context.call_on(daemon, client, async |client| match client.wait(id).await {
         Err(error) if !error.is_not_found() => Err(error),
         _ => Ok(()),
     });
