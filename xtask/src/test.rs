@@ -20,7 +20,7 @@ pub(crate) struct Options {
     #[arg(long, requires = "vm")]
     kernel: Option<String>,
     /// Run the long proofs instead, which the tests hold a short version of: five hundred deaths of the daemon, five
-    /// hundred rounds of a hundred first calls, 64 streams of 100 MB. Takes half an hour.
+    /// hundred rounds of a hundred first calls, 64 streams of 100 MB, ten minutes of arbitrary requests. Takes an hour.
     #[arg(long, conflicts_with = "vm")]
     long: bool,
     /// Run only the tests that match, handed on to the test runner; skips the lints and the documentation.
@@ -38,12 +38,19 @@ const NEEDS: [Need; 4] = [
 ];
 
 /// The tests that prove more the longer they run.
-const LONG: [&str; 5] =
-    ["test", "--package=ebbtide-tests", "--test=crash_loop", "--test=first_calls", "--test=streams"];
-const LONG_SCALE: [(&str, &str); 4] = [
+const LONG: [&str; 6] = [
+    "test",
+    "--package=ebbtide-tests",
+    "--test=crash_loop",
+    "--test=first_calls",
+    "--test=fuzz",
+    "--test=streams",
+];
+const LONG_SCALE: [(&str, &str); 5] = [
     ("EBBTIDE_TEST_DEATHS", "500"),
     ("EBBTIDE_TEST_ROUNDS", "500"),
     ("EBBTIDE_TEST_CALLERS", "100"),
+    ("EBBTIDE_TEST_FUZZ_SECONDS", "600"),
     ("EBBTIDE_TEST_STREAM_MEGABYTES", "100"),
 ];
 

@@ -8,7 +8,8 @@
 //! What the environment sets: `EBB_BIN` and `EBB_FAIL_POINTS_BIN`, the programs under test (`cargo xtask test`
 //! builds both); and how long the long tests are: `EBBTIDE_TEST_SCALE` (sandboxes alive at once, 200),
 //! `EBBTIDE_TEST_ROUNDS` and `EBBTIDE_TEST_CALLERS` (first calls at once, 3 rounds of 24), `EBBTIDE_TEST_DEATHS`
-//! (daemons killed at random, 10), `EBBTIDE_TEST_STREAM_MEGABYTES` (the size of each of 64 streams, 3).
+//! (daemons killed at random, 10), `EBBTIDE_TEST_STREAM_MEGABYTES` (the size of each of 64 streams, 3),
+//! `EBBTIDE_TEST_FUZZ_SECONDS` (arbitrary requests, 5).
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 pub mod command;
