@@ -3,7 +3,7 @@
 use ebbtide_proto::ebbtide::v1 as own;
 use own::EventKind;
 use tokio::time::timeout;
-use tonic::Streaming;
+use tonic::{Code, Request, Streaming};
 
 use crate::daemon::{Client, Daemon, SOON, field, reason};
 
@@ -84,4 +84,15 @@ async fn a_malformed_id_is_refused_by_name() {
     let request = own::EventsRequest { sandbox_id: "../etc".to_owned(), ..Default::default() };
     let status = client.own.events(request).await.unwrap_err();
     assert_eq!(field(&status), "sandbox_id");
+}
+
+#[tokio::test]
+async fn a_follower_with_a_deadline_is_held_to_it() {
+    let daemon = Daemon::start().await;
+    let mut client = daemon.client().await;
+    let mut call = Request::new(own::EventsRequest { follow: true, ..Default::default() });
+    call.metadata_mut().insert("grpc-timeout", "300m".parse().unwrap());
+    let mut events = client.own.events(call).await.unwrap().into_inner();
+    let late = timeout(SOON, events.message()).await.expect("the call ends").unwrap_err();
+    assert_eq!(late.code(), Code::DeadlineExceeded);
 }

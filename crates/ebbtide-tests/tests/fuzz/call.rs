@@ -1,6 +1,7 @@
 //! A call by hand: bytes out, bytes back, and the status that ended it.
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -54,7 +55,8 @@ impl Connection {
             request = request.header("grpc-encoding", "gzip");
         }
         let request = request.body(StreamBody::new(ReceiverStream::new(receiver))).unwrap();
-        (Upload(sender), Pending(Box::pin(self.0.send_request(request))))
+        let answer = Box::pin(self.0.send_request(request));
+        (Upload(sender), Pending { path: path.to_owned(), answer })
     }
 }
 
@@ -66,16 +68,20 @@ impl Upload {
 }
 
 /// A call whose answer has not begun.
-pub(crate) struct Pending(std::pin::Pin<Box<dyn Future<Output = hyper::Result<Response<Incoming>>> + Send>>);
+pub(crate) struct Pending {
+    path: String,
+    answer: Pin<Box<dyn Future<Output = hyper::Result<Response<Incoming>>> + Send>>,
+}
 
 impl Pending {
     /// Reads the answer to its end.
     pub(crate) async fn finish(self) -> Answer {
-        timeout(STUCK, self.read()).await.expect("the call ends with its deadline")
+        let path = self.path.clone();
+        timeout(STUCK, self.read()).await.unwrap_or_else(|_| panic!("a call of {path} outlives its deadline"))
     }
 
     async fn read(self) -> Answer {
-        let Ok(response) = self.0.await else { return Answer { messages: Vec::new(), status: None } };
+        let Ok(response) = self.answer.await else { return Answer { messages: Vec::new(), status: None } };
         let mut status = status(response.headers());
         let mut body = response.into_body();
         let mut bytes = Vec::new();
