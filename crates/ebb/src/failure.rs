@@ -213,7 +213,9 @@ fn client_help(error: &ebbtide::Error) -> Option<&'static str> {
         ErrorReason::SandboxNotFound | ErrorReason::SandboxNotRunning => Some("ebb list --all"),
         ErrorReason::CapacityExhausted => Some("ebb list, then ebb stop ID"),
         ErrorReason::BackendUnavailable | ErrorReason::Internal => Some("ebb doctor"),
-        ErrorReason::InvalidRequest | ErrorReason::NotImplemented => Some("ebb help"),
+        ErrorReason::InvalidRequest | ErrorReason::NotImplemented | ErrorReason::SnapshotNotSupported => {
+            Some("ebb help")
+        }
         _ => None,
     }
 }

@@ -42,6 +42,10 @@ pub enum ErrorReason {
     RequestIdConflict,
     /// The protocol has it, this version of Ebbtide does not.
     NotImplemented,
+    /// The protocol has snapshots, this version of Ebbtide does not.
+    SnapshotNotSupported,
+    /// No runner has this id.
+    RunnerNotFound,
     /// The host has no room (disk, user-id ranges, memory) for another sandbox.
     CapacityExhausted,
     /// More is asked for than this host could ever give.
@@ -74,11 +78,13 @@ pub enum ErrorReason {
 
 impl ErrorReason {
     /// Every reason.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::SandboxNotFound,
         Self::InvalidRequest,
         Self::RequestIdConflict,
         Self::NotImplemented,
+        Self::SnapshotNotSupported,
+        Self::RunnerNotFound,
         Self::CapacityExhausted,
         Self::ResourceCeilingExceeded,
         Self::BackendUnavailable,
@@ -102,6 +108,8 @@ impl ErrorReason {
             Self::InvalidRequest => "CWSANDBOX_INVALID_REQUEST",
             Self::RequestIdConflict => "CWSANDBOX_REQUEST_ID_CONFLICT",
             Self::NotImplemented => "CWSANDBOX_NOT_IMPLEMENTED",
+            Self::SnapshotNotSupported => "CWSANDBOX_FSS_NOT_SUPPORTED",
+            Self::RunnerNotFound => "CWSANDBOX_RUNNER_NOT_FOUND",
             Self::CapacityExhausted => "CWSANDBOX_RUNNER_CAPACITY_EXHAUSTED",
             Self::ResourceCeilingExceeded => "CWSANDBOX_RESOURCE_CEILING_EXCEEDED",
             Self::BackendUnavailable => "CWSANDBOX_BACKEND_UNAVAILABLE",

@@ -9,6 +9,7 @@ mod refusal;
 mod resources;
 mod show;
 mod spec;
+mod unsupported;
 
 pub use exec::exec_command;
 pub use refusal::Refusal;

@@ -17,6 +17,14 @@ pub enum Refusal {
         /// What is not supported, with its verb, e.g. `volumes are`.
         what: &'static str,
     },
+    /// Snapshots, or what is good for nothing without them.
+    #[error("{field}: {what} not supported by this version of Ebbtide, which has no snapshots; leave it out")]
+    Snapshots {
+        /// The field as the caller wrote it.
+        field: String,
+        /// What is not supported, with its verb.
+        what: &'static str,
+    },
 }
 
 impl Refusal {
@@ -25,11 +33,17 @@ impl Refusal {
         Self::NotImplemented { field: field.into(), what }
     }
 
+    /// Refuses `field` because `what`, e.g. `scratch volumes are`, needs snapshots.
+    pub fn snapshots(field: impl Into<String>, what: &'static str) -> Self {
+        Self::Snapshots { field: field.into(), what }
+    }
+
     /// The reason on the wire.
     pub fn reason(&self) -> ErrorReason {
         match self {
             Self::Invalid(_) => ErrorReason::InvalidRequest,
             Self::NotImplemented { .. } => ErrorReason::NotImplemented,
+            Self::Snapshots { .. } => ErrorReason::SnapshotNotSupported,
         }
     }
 
@@ -37,7 +51,7 @@ impl Refusal {
     pub fn field(&self) -> &str {
         match self {
             Self::Invalid(invalid) => &invalid.field,
-            Self::NotImplemented { field, .. } => field,
+            Self::NotImplemented { field, .. } | Self::Snapshots { field, .. } => field,
         }
     }
 }

@@ -77,13 +77,15 @@ impl Services {
         if let Some(deadline) = deadline {
             request.extensions_mut().insert(deadline);
         }
-        let service = request.uri().path().split('/').nth(1).unwrap_or_default();
+        let path = request.uri().path().to_owned();
+        let mut parts = path.split('/').skip(1);
+        let (service, method) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         let answer = if service == SandboxServiceServer::<Sandboxes>::NAME {
             self.sandboxes.call(request)
         } else if service == EbbtideServiceServer::<Ebbtide>::NAME {
             self.ebbtide.call(request)
         } else {
-            return Ok(errors::typed(Status::unimplemented("")).into_http());
+            return Ok(errors::unimplemented(method).into_http());
         };
         let response = match deadline {
             None => answer.await?,
@@ -92,6 +94,6 @@ impl Services {
                 Err(_) => Status::deadline_exceeded("the call's deadline is over").into_http(),
             },
         };
-        Ok(errors::typed_response(response))
+        Ok(errors::typed_response(response, method))
     }
 }

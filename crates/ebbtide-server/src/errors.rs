@@ -56,10 +56,10 @@ pub(crate) fn command_timeout() -> Status {
 
 fn code(reason: ErrorReason) -> Code {
     match reason {
-        ErrorReason::SandboxNotFound => Code::NotFound,
+        ErrorReason::SandboxNotFound | ErrorReason::RunnerNotFound => Code::NotFound,
         ErrorReason::InvalidRequest | ErrorReason::ResourceCeilingExceeded => Code::InvalidArgument,
         ErrorReason::RequestIdConflict => Code::AlreadyExists,
-        ErrorReason::NotImplemented => Code::Unimplemented,
+        ErrorReason::NotImplemented | ErrorReason::SnapshotNotSupported => Code::Unimplemented,
         ErrorReason::CapacityExhausted => Code::ResourceExhausted,
         ErrorReason::BackendUnavailable => Code::Unavailable,
         ErrorReason::SandboxNotRunning => Code::FailedPrecondition,
@@ -119,25 +119,32 @@ pub(crate) fn typed(status: Status) -> Status {
             &format!("unreadable request: {}", status.message()),
             None,
         ),
-        Code::Unimplemented => with_code(
-            Code::Unimplemented,
-            ErrorReason::NotImplemented,
-            "this version of Ebbtide does not have this method",
-            None,
-        ),
         _ => status,
     }
 }
 
-/// The same for an answer that is nothing but a status.
-pub(crate) fn typed_response<B>(mut response: Response<B>) -> Response<B> {
+/// The answer to a method that is not built, by the last part of its path. Methods about snapshots have a reason of
+/// their own, in whichever service they are.
+pub(crate) fn unimplemented(method: &str) -> Status {
+    if method.contains("FileSystemSnapshot") {
+        return status(ErrorReason::SnapshotNotSupported, "this version of Ebbtide has no snapshots", None);
+    }
+    status(ErrorReason::NotImplemented, "this version of Ebbtide does not have this method", None)
+}
+
+/// As [`typed`], for the answer of `method` that is nothing but a status.
+pub(crate) fn typed_response<B>(mut response: Response<B>, method: &str) -> Response<B> {
     if response.headers().contains_key(Status::GRPC_STATUS)
         && let Some(status) = Status::from_header_map(response.headers())
         && status.code() != Code::Ok
         && status.details().is_empty()
     {
         let mut headers = HeaderMap::new();
-        if typed(status).add_header(&mut headers).is_ok() {
+        let typed = match status.code() {
+            Code::Unimplemented => unimplemented(method),
+            _ => typed(status),
+        };
+        if typed.add_header(&mut headers).is_ok() {
             response.headers_mut().extend(headers);
         }
     }
@@ -163,6 +170,22 @@ mod tests {
         let status = invalid(Invalid::new("spec.tags", "is bad", "good ones"));
         let violations = status.get_details_bad_request().unwrap().field_violations;
         assert_eq!(violations[0].field, "spec.tags");
+    }
+
+    #[test]
+    fn methods_of_services_that_are_not_built_have_the_reason_that_clients_know() {
+        for (method, reason) in [
+            ("GetFileSystemSnapshotBucketConfig", ErrorReason::SnapshotNotSupported),
+            ("UpdateFileSystemSnapshotBucketConfig", ErrorReason::SnapshotNotSupported),
+            ("CreateVolume", ErrorReason::NotImplemented),
+            ("CreateSandboxTemplate", ErrorReason::NotImplemented),
+            ("CreateSecretStore", ErrorReason::NotImplemented),
+            ("", ErrorReason::NotImplemented),
+        ] {
+            let status = unimplemented(method);
+            assert_eq!(status.code(), Code::Unimplemented);
+            assert_eq!(status.get_details_error_info().unwrap().reason, reason.as_str(), "{method}");
+        }
     }
 
     #[test]

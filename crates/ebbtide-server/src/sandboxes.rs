@@ -82,7 +82,7 @@ impl SandboxService for Sandboxes {
         let caller = Caller::from_request(&request)?;
         let request = request.into_inner();
         if !request.snapshot_volumes.is_empty() {
-            return Err(errors::refusal(Refusal::not_implemented("snapshot_volumes", "snapshots are")));
+            return Err(errors::refusal(Refusal::snapshots("snapshot_volumes", "snapshots are")));
         }
         let options =
             StopOptions::from_seconds(request.grace_period_seconds, &self.limits).map_err(errors::invalid)?;

@@ -30,7 +30,7 @@ async fn what_is_not_supported_is_refused_by_field() {
     let daemon = Daemon::start().await;
     let mut client = daemon.client().await;
     let refused = [
-        (client.create(|spec, _| spec.volumes.push(Default::default())).await, "spec.volumes"),
+        (client.create(|spec, _| spec.services.push(Default::default())).await, "spec.services"),
         (client.create(|_, c| c.files.push(Default::default())).await, "spec.containers[0].files"),
         (client.create(|spec, _| spec.containers.push(Default::default())).await, "spec.containers[1]"),
     ];
@@ -40,10 +40,37 @@ async fn what_is_not_supported_is_refused_by_field() {
         assert_eq!(reason(&status), "CWSANDBOX_NOT_IMPLEMENTED");
         assert_eq!(field(&status), name);
     }
-    let request = wire::DeleteSandboxRequest { snapshot_volumes: vec!["v".into()], ..Default::default() };
-    let status = client.sandboxes.delete_sandbox(request).await.unwrap_err();
-    assert_eq!(reason(&status), "CWSANDBOX_NOT_IMPLEMENTED");
-    assert_eq!(field(&status), "snapshot_volumes");
+}
+
+#[tokio::test]
+async fn whatever_is_about_snapshots_says_so() {
+    let daemon = Daemon::start().await;
+    let mut client = daemon.client().await;
+    let mut sandboxes = client.sandboxes.clone();
+    let scratch = wire::sandbox_volume::Source::Scratch(wire::ScratchVolume::default());
+    let volume = wire::SandboxVolume { name: "workspace".into(), source: Some(scratch) };
+    let delete = wire::DeleteSandboxRequest { snapshot_volumes: vec!["v".into()], ..Default::default() };
+    let answers = [
+        client.create(|spec, _| spec.volumes.push(volume)).await.unwrap_err(),
+        sandboxes.delete_sandbox(delete).await.unwrap_err(),
+        sandboxes
+            .create_file_system_snapshot(wire::CreateFileSystemSnapshotRequest::default())
+            .await
+            .unwrap_err(),
+        sandboxes.get_file_system_snapshot(wire::GetFileSystemSnapshotRequest::default()).await.unwrap_err(),
+        sandboxes
+            .list_file_system_snapshots(wire::ListFileSystemSnapshotsRequest::default())
+            .await
+            .unwrap_err(),
+        sandboxes
+            .delete_file_system_snapshot(wire::DeleteFileSystemSnapshotRequest::default())
+            .await
+            .unwrap_err(),
+    ];
+    for answer in answers {
+        assert_eq!(answer.code(), Code::Unimplemented);
+        assert_eq!(reason(&answer), "CWSANDBOX_FSS_NOT_SUPPORTED");
+    }
 }
 
 #[tokio::test]
@@ -75,10 +102,14 @@ async fn methods_that_do_not_exist_yet_say_so() {
     let client = daemon.client().await;
     let mut sandboxes = client.sandboxes.clone();
     let answers = [
-        sandboxes.exec(wire::ExecRequest::default()).await.unwrap_err(),
+        // The public client falls back to this connection on no other answer.
         sandboxes.connect_sandbox(wire::ConnectSandboxRequest::default()).await.unwrap_err(),
-        sandboxes.read_file(wire::ReadFileRequest::default()).await.unwrap_err(),
-        sandboxes.stream_logs(wire::StreamLogsRequest::default()).await.unwrap_err(),
+        sandboxes
+            .create_sandbox_from_template(wire::CreateSandboxFromTemplateRequest::default())
+            .await
+            .unwrap_err(),
+        sandboxes.create_sandbox_from_file(wire::CreateSandboxFromFileRequest::default()).await.unwrap_err(),
+        sandboxes.get_sandbox_build_logs(wire::GetSandboxBuildLogsRequest::default()).await.unwrap_err(),
     ];
     for answer in answers {
         assert_eq!(answer.code(), Code::Unimplemented);
