@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use ebbtide_driver::{Driver, DriverError, Exec, ExecRequest};
 use ebbtide_model::{Principal, SandboxRecord, SandboxSpec, State, StopOptions, TerminationReason};
+use prometheus_client::registry::Registry;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::engine::{Engine, Found};
 use crate::lifecycle::{self, Begin};
+use crate::metrics::{self, Step};
 use crate::reconcile::{self, Reconciled};
 use crate::sandbox::Ending;
 use crate::{
@@ -134,7 +136,7 @@ impl Control {
         id: &str,
         request: ExecRequest,
     ) -> Result<Exec, ControlError> {
-        let engine = self.engine();
+        let (engine, begun) = (self.engine(), Instant::now());
         let found = engine.find(principal, id)?;
         request.command.validate(&engine.config.limits)?;
         let Found::Live(sandbox) = found else { return Err(not_running(&found.record())) };
@@ -153,7 +155,11 @@ impl Control {
                 }
                 Err(not_running(&record))
             }
-            answer => answer,
+            answer => {
+                let step = if sandbox.is_first_use() { Step::FirstExec } else { Step::Exec };
+                engine.metrics.took(step, begun);
+                answer
+            }
         }
     }
 
@@ -199,6 +205,11 @@ impl Control {
     /// The events of the caller's sandboxes, those that are kept and then those that come.
     pub fn events(&self, principal: &Principal, filter: EventFilter) -> Events {
         Events::new(self.engine().feeds.of(principal), filter)
+    }
+
+    /// Adds what is counted here to `registry`.
+    pub fn register_metrics(&self, registry: &mut Registry) {
+        metrics::register(self.engine(), registry);
     }
 
     /// The number of sandboxes that have not ended.

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use crate::events::Feeds;
 use crate::failpoint::fail_point;
 use crate::lifecycle::{self, Begin};
+use crate::metrics::Metrics;
 use crate::sandbox::Sandbox;
 use crate::store::Store;
 use crate::tasks::Tasks;
@@ -32,6 +33,7 @@ pub(crate) struct Engine {
     pub(crate) destroys: Semaphore,
     pub(crate) tasks: Tasks,
     pub(crate) feeds: Feeds,
+    pub(crate) metrics: Arc<Metrics>,
     /// Held by the reconcile that is going on.
     pub(crate) reconciling: tokio::sync::Mutex<()>,
     live: Mutex<Live>,
@@ -44,7 +46,8 @@ pub(crate) struct Engine {
 impl Engine {
     pub(crate) fn new(config: ControlConfig, driver: Arc<dyn Driver>) -> Result<Self, LedgerError> {
         let store = Store::open(&config.ledger)?;
-        let feeds = Feeds::new(config.event_buffer, SystemTime::now());
+        let metrics = Arc::new(Metrics::new());
+        let feeds = Feeds::new(config.event_buffer, SystemTime::now(), Arc::clone(&metrics));
         let live: Live = store
             .live()?
             .into_iter()
@@ -55,6 +58,7 @@ impl Engine {
             destroys: Semaphore::new(CONCURRENT_DESTROYS),
             tasks: Tasks::new(),
             feeds,
+            metrics,
             reconciling: tokio::sync::Mutex::new(()),
             live_count: watch::Sender::new(live.len()),
             live: Mutex::new(live),

@@ -16,6 +16,7 @@ use ebbtide_model::{Principal, SandboxId, TerminationReason};
 use tokio::sync::watch;
 
 use crate::Outcome;
+use crate::metrics::Metrics;
 
 /// How far the second of the start is shifted: a million events for each second, and numbers that JSON can hold
 /// exactly (below 2^53) for the next two hundred years.
@@ -129,13 +130,14 @@ pub(crate) struct Feeds {
     feeds: Mutex<HashMap<Principal, Arc<Feed>>>,
     capacity: usize,
     first: u64,
+    metrics: Arc<Metrics>,
 }
 
 impl Feeds {
-    pub(crate) fn new(capacity: usize, started: SystemTime) -> Self {
+    pub(crate) fn new(capacity: usize, started: SystemTime, metrics: Arc<Metrics>) -> Self {
         let seconds = started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let first = (seconds << START_SHIFT) + 1;
-        Self { feeds: Mutex::default(), capacity: capacity.max(1), first }
+        Self { feeds: Mutex::default(), capacity: capacity.max(1), first, metrics }
     }
 
     pub(crate) fn of(&self, principal: &Principal) -> Arc<Feed> {
@@ -143,7 +145,14 @@ impl Feeds {
         if let Some(feed) = feeds.get(principal) {
             return Arc::clone(feed);
         }
-        let feed = Arc::new(Feed::new(principal.clone(), self.capacity, self.first));
+        let feed = Arc::new(Feed {
+            principal: principal.clone(),
+            capacity: self.capacity,
+            first: self.first,
+            ring: Mutex::default(),
+            last: watch::Sender::new(self.first - 1),
+            metrics: Arc::clone(&self.metrics),
+        });
         feeds.insert(principal.clone(), Arc::clone(&feed));
         feed
     }
@@ -157,18 +166,16 @@ pub(crate) struct Feed {
     ring: Mutex<Ring>,
     /// The number of the last event. Written with the ring locked, so that it never goes back.
     last: watch::Sender<u64>,
+    metrics: Arc<Metrics>,
 }
 
 /// The last events, oldest first.
 type Ring = VecDeque<Arc<SandboxEvent>>;
 
 impl Feed {
-    fn new(principal: Principal, capacity: usize, first: u64) -> Self {
-        Self { principal, capacity, first, ring: Mutex::default(), last: watch::Sender::new(first - 1) }
-    }
-
-    /// Tells everybody who listens. Never waits for any of them.
+    /// Counts it and tells everybody who listens. Never waits for any of them.
     pub(crate) fn publish(&self, sandbox: &SandboxId, tags: &Arc<[String]>, kind: EventKind, message: &str) {
+        self.metrics.happened(kind);
         let at = SystemTime::now();
         let mut ring = self.ring();
         let sequence = *self.last.borrow() + 1;
@@ -230,6 +237,7 @@ impl Events {
         let missed = oldest - 1 - (oldest - 1).min(self.seen);
         if missed > 0 {
             self.seen = oldest - 1;
+            self.feed.metrics.missed(missed);
             return Some(EventItem::Missed(Some(missed)));
         }
         let new = usize::try_from(self.seen + 1 - oldest).unwrap_or(usize::MAX);
@@ -271,7 +279,7 @@ mod tests {
     const ME: Principal = Principal::Uid(1);
 
     fn feeds(capacity: usize) -> Feeds {
-        Feeds::new(capacity, UNIX_EPOCH + Duration::from_secs(1000))
+        Feeds::new(capacity, UNIX_EPOCH + Duration::from_secs(1000), Arc::new(Metrics::new()))
     }
 
     fn publish(feeds: &Feeds, principal: &Principal, tags: &[&str]) -> SandboxId {
@@ -345,7 +353,8 @@ mod tests {
 
     #[test]
     fn the_numbers_of_a_later_daemon_are_larger_and_json_can_hold_them() {
-        let at = |seconds| Feeds::new(1, UNIX_EPOCH + Duration::from_secs(seconds)).first;
+        let metrics = || Arc::new(Metrics::new());
+        let at = |seconds| Feeds::new(1, UNIX_EPOCH + Duration::from_secs(seconds), metrics()).first;
         assert!(at(1001) > at(1000) + 1_000_000);
         assert!(at(8_000_000_000) < 1 << 53);
     }

@@ -17,6 +17,7 @@ mod failpoint;
 pub mod ledger;
 mod lifecycle;
 mod list;
+mod metrics;
 mod owner;
 mod purge;
 mod reconcile;

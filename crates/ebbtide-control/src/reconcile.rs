@@ -200,9 +200,12 @@ async fn destroy_unknown(engine: &Engine, id: &SandboxId) -> Result<Outcome, Con
         Ok(DestroyOutcome::Destroyed { .. }) => {
             tracing::warn!(sandbox = %id, "destroyed a sandbox that the ledger does not know as live");
             // Whose it was is known only where its record is still kept.
-            if let Some(record) = record {
-                let kind = EventKind::Reconciled(Outcome::Destroyed);
-                engine.feeds.of(&record.principal).publish(id, &record.spec.tags.into(), kind, "");
+            let kind = EventKind::Reconciled(Outcome::Destroyed);
+            match record {
+                Some(record) => {
+                    engine.feeds.of(&record.principal).publish(id, &record.spec.tags.into(), kind, "")
+                }
+                None => engine.metrics.happened(kind),
             }
             Ok(Outcome::Destroyed)
         }

@@ -55,6 +55,7 @@ pub(crate) struct Sandbox {
     feed: Arc<Feed>,
     tags: Arc<[String]>,
     driven: AtomicBool,
+    used: AtomicBool,
 }
 
 impl Sandbox {
@@ -70,6 +71,7 @@ impl Sandbox {
             kill_at: watch::Sender::new(kill_at.map_or_else(Instant::now, instant)),
             transition: Mutex::new(()),
             driven: AtomicBool::new(false),
+            used: AtomicBool::new(false),
         })
     }
 
@@ -104,6 +106,11 @@ impl Sandbox {
 
     pub(crate) fn is_driven(&self) -> bool {
         self.driven.load(Ordering::Acquire)
+    }
+
+    /// Whether nobody has asked this before.
+    pub(crate) fn is_first_use(&self) -> bool {
+        !self.used.swap(true, Ordering::Relaxed)
     }
 
     /// Its turn has come. Does nothing to a sandbox that is past that, or ending.

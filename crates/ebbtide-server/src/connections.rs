@@ -19,6 +19,7 @@ use crate::answer::{Origin, Services};
 use crate::caller::Caller;
 use crate::ending::Ending;
 use crate::gate::{Gate, Stranger};
+use crate::metrics::ConnectionCounts;
 use crate::network::watch_peer;
 
 /// What one call may have in flight towards us. Bounds the memory that a command which does not read costs.
@@ -42,11 +43,18 @@ pub(crate) struct Connections {
     gate: Option<Gate>,
     places: Arc<Semaphore>,
     strangers: Arc<Semaphore>,
+    counts: ConnectionCounts,
 }
 
 impl Connections {
-    pub(crate) fn new(services: Services, ending: Ending, gate: Option<Gate>) -> Self {
+    pub(crate) fn new(
+        services: Services,
+        ending: Ending,
+        gate: Option<Gate>,
+        counts: ConnectionCounts,
+    ) -> Self {
         Self {
+            counts,
             services,
             http: http(),
             ending,
@@ -94,12 +102,14 @@ impl Connections {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         C: Future<Output = ()> + Send,
     {
+        let open = self.counts.opened(&origin);
         let services = self.services.clone();
         let service =
             hyper::service::service_fn(move |request| services.clone().answer(request, origin.clone()));
         let connection = self.http.serve_connection(TokioIo::new(stream), service);
         let mut ending = self.ending.clone();
         async move {
+            let _open = open;
             let mut connection = pin!(connection);
             let result = tokio::select! {
                 result = connection.as_mut() => result,

@@ -16,11 +16,13 @@ mod exec;
 mod gate;
 mod keys;
 mod listener;
+mod metrics;
 mod network;
 mod owner;
 mod sandboxes;
 mod serve;
 
 pub use keys::{KeyError, KeyFile, KeyRecord, Keys, NewKey, RunKey};
+pub use metrics::MetricsPort;
 pub use network::NetworkConfig;
 pub use serve::{ServeEnd, Server, ServerConfig, ServerError, serve};

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use ebbtide_control::Control;
 use ebbtide_model::{EffectiveResources, Limits};
+use prometheus_client::registry::Registry;
 use thiserror::Error;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -20,6 +21,7 @@ use crate::ending::Ending;
 use crate::gate::Gate;
 use crate::keys::KeyError;
 use crate::listener::Listener;
+use crate::metrics::ConnectionCounts;
 use crate::network::{Network, NetworkConfig};
 
 /// How long calls in flight have to finish once the server ends.
@@ -90,6 +92,12 @@ pub enum ServerError {
     /// The keys cannot be read.
     #[error(transparent)]
     Keys(#[from] KeyError),
+    /// Other machines could read the metrics.
+    #[error("not offering the metrics on {address}: other machines could read them")]
+    MetricsRemote {
+        /// The address.
+        address: SocketAddr,
+    },
 }
 
 impl ServerError {
@@ -116,6 +124,7 @@ pub struct Server {
     config: ServerConfig,
     listener: Listener,
     network: Network,
+    counts: ConnectionCounts,
 }
 
 impl Server {
@@ -125,12 +134,18 @@ impl Server {
     /// When the socket cannot be made, an address cannot be listened on, or nobody has a key for it.
     pub fn bind(config: ServerConfig) -> Result<Self, ServerError> {
         let network = config.network.as_ref().map(Network::bind).transpose()?.unwrap_or_default();
-        Ok(Self { listener: Listener::bind(&config.socket)?, network, config })
+        let counts = ConnectionCounts::default();
+        Ok(Self { listener: Listener::bind(&config.socket)?, network, counts, config })
     }
 
     /// The addresses on the network, with the ports that the kernel chose.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.network.addresses()
+    }
+
+    /// Adds what is counted here to `registry`.
+    pub fn register_metrics(&self, registry: &mut Registry) {
+        self.counts.register(registry);
     }
 
     /// Serves until it is over. The socket is gone when this returns.
@@ -147,7 +162,7 @@ impl Server {
         let (end_everything, mut everything_ended) = Ending::channel();
         let services = Services::new(&self.config, &control, &ending, end_everything);
         let gate = self.config.network.as_ref().map(|network| Gate::new(Arc::clone(&network.keys)));
-        let connections = Connections::new(services, ending, gate);
+        let connections = Connections::new(services, ending, gate, self.counts.clone());
         let mut tasks = JoinSet::new();
         let mut shutdown = pin!(shutdown);
         let mut idle_since = None;

@@ -54,6 +54,7 @@ pub(crate) struct Config {
     defaults: DefaultsTable,
     runtime: RuntimeTable,
     server: ServerTable,
+    metrics: MetricsTable,
 }
 
 /// `[limits]`: what requests are held to.
@@ -92,6 +93,14 @@ struct RuntimeTable {
 struct ServerTable {
     listen: Vec<SocketAddr>,
     insecure: bool,
+}
+
+/// `[metrics]`: where what the daemon counts can be read.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct MetricsTable {
+    listen: Option<SocketAddr>,
+    remote: bool,
 }
 
 impl Config {
@@ -192,6 +201,11 @@ impl Config {
         self.server.insecure
     }
 
+    /// Where the metrics are offered, if anywhere, and whether other machines may read them.
+    pub(crate) fn metrics(&self) -> (Option<SocketAddr>, bool) {
+        (self.metrics.listen, self.metrics.remote)
+    }
+
     /// The size of the disk pool, which takes up only what is written to it; `None` for the runtime's default.
     pub(crate) fn disk_pool_bytes(&self) -> Option<u64> {
         self.runtime.disk_pool.as_ref().and_then(Quantity::units)
@@ -230,7 +244,7 @@ mod tests {
         let config = read(
             "[limits]\nmax_lifetime_seconds = 60\n[defaults]\ncpu = '500m'\nmemory = '64Mi'\npids = 9\n\
              [runtime]\ndisk_pool = '2Gi'\npool_slots = 0\nmax_concurrent_creates = 3\n\
-             [server]\nlisten = ['127.0.0.1:0', '[::1]:8080']\n",
+             [server]\nlisten = ['127.0.0.1:0', '[::1]:8080']\n[metrics]\nlisten = '127.0.0.1:9464'\n",
         )
         .unwrap();
         assert_eq!(config.limits().max_lifetime, Duration::from_secs(60));
@@ -240,6 +254,7 @@ mod tests {
         assert_eq!((config.pool_slots(), config.disk_pool_bytes()), (Some(0), Some(2 << 30)));
         assert_eq!(config.max_concurrent_creates(), Some(3));
         assert_eq!(config.listen().len(), 2);
+        assert_eq!(config.metrics(), (Some(([127, 0, 0, 1], 9464).into()), false));
     }
 
     #[test]
@@ -258,6 +273,7 @@ mod tests {
             ("[defaults]\npids = 0", "defaults.pids"),
             ("[runtime]\ndisk_pool = '1Mi'", "runtime.disk_pool"),
             ("[server]\nlisten = ['127.0.0.1']", "listen"),
+            ("[metrics]\nlisten = 9464", "listen"),
             ("not toml", "ebbtide.toml"),
         ] {
             let message = read(text).unwrap_err().to_string();

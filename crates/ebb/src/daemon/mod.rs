@@ -4,6 +4,7 @@ mod config;
 mod driver;
 mod inheritance;
 mod lock;
+mod metrics;
 mod ready;
 mod watch;
 
@@ -18,8 +19,9 @@ use ebbtide_control::{Control, ControlConfig, ControlError};
 use ebbtide_driver::DriverError;
 use ebbtide_linux::OwnCgroup;
 use ebbtide_model::Invalid;
-use ebbtide_server::{Keys, NetworkConfig, RunKey, ServeEnd, Server, ServerConfig, ServerError};
+use ebbtide_server::{Keys, MetricsPort, NetworkConfig, RunKey, ServeEnd, Server, ServerConfig, ServerError};
 use thiserror::Error;
+use tokio::task::JoinSet;
 use tracing::{error, info};
 
 pub(crate) use inheritance::shed;
@@ -87,6 +89,9 @@ impl DaemonError {
             Self::Server(ServerError::Plaintext { .. }) => {
                 Some("ebb serve --listen 127.0.0.1:PORT, or --insecure behind a proxy of your own")
             }
+            Self::Server(ServerError::MetricsRemote { .. }) => {
+                Some("ebb serve --metrics 127.0.0.1:PORT, or --metrics-remote to let them")
+            }
             _ => None,
         }
     }
@@ -101,6 +106,10 @@ pub(crate) struct Settings {
     pub(crate) listen: Vec<SocketAddr>,
     /// Listen without TLS where other machines can reach it.
     pub(crate) insecure: bool,
+    /// Where to offer the metrics; `None` for what the configuration says.
+    pub(crate) metrics: Option<SocketAddr>,
+    /// Let other machines read the metrics.
+    pub(crate) metrics_remote: bool,
 }
 
 /// What ends a daemon from outside the protocol.
@@ -122,7 +131,7 @@ pub(crate) async fn run(
         match DaemonLock::take_unless_served(home, PREDECESSOR).await? {
             Some(lock) => lock,
             // Somebody else has started one meanwhile: that is as good for the one who started us.
-            None => return ready.announce(home, &[]),
+            None => return ready.announce(home, &[], None),
         }
     } else {
         DaemonLock::take_within(home, Duration::ZERO).await?
@@ -149,7 +158,14 @@ pub(crate) async fn run(
         default_resources: config.default_resources(),
         network,
     })?;
-    ready.announce(home, &server.addresses())?;
+    let metrics_port = metrics::port(&config, &settings)?;
+    ready.announce(home, &server.addresses(), metrics_port.as_ref().map(MetricsPort::address))?;
+    // Ended when it is dropped.
+    let mut offered = JoinSet::new();
+    if let Some(port) = metrics_port {
+        info!(address = %port.address(), "offering metrics");
+        offered.spawn(port.serve(metrics::registry(&control, &server)));
+    }
     info!(home = home.id(), state_dir = %home.state_dir().display(), socket = %home.socket().display(), "serving");
 
     let mut told = None;

@@ -34,6 +34,7 @@ struct ReadyView<'a> {
     state_dir: String,
     socket: String,
     listen: Vec<String>,
+    metrics: Option<String>,
     pid: u32,
 }
 
@@ -44,12 +45,22 @@ impl Ready {
     }
 
     /// Says that the daemon can be called, and on which addresses besides its socket.
-    pub(crate) fn announce(&mut self, home: &Home, listen: &[SocketAddr]) -> Result<(), DaemonError> {
+    /// The metrics are offered at `metrics`.
+    pub(crate) fn announce(
+        &mut self,
+        home: &Home,
+        listen: &[SocketAddr],
+        metrics: Option<SocketAddr>,
+    ) -> Result<(), DaemonError> {
+        let metrics = metrics.map(|address| format!("http://{address}/metrics"));
         let listen: Vec<_> = listen.iter().map(|address| format!("http://{address}")).collect();
         match self {
             Self::Silent => {
                 for url in listen {
                     say(&format!("listening on {url}"));
+                }
+                if let Some(url) = metrics {
+                    say(&format!("metrics at {url}"));
                 }
                 Ok(())
             }
@@ -60,6 +71,7 @@ impl Ready {
                     state_dir: home.state_dir().display().to_string(),
                     socket: home.socket().display().to_string(),
                     listen,
+                    metrics,
                     pid: std::process::id(),
                 };
                 let line = serde_json::to_string(&view)

@@ -30,6 +30,12 @@ pub(crate) struct Serve {
     /// Listen without TLS on addresses that other machines can reach: keys and data are readable on the way.
     #[arg(long, requires = "listen")]
     insecure: bool,
+    /// Offer metrics in Prometheus' text format on this address, at /metrics. Port 0 lets the kernel choose one.
+    #[arg(long, value_name = "IP:PORT")]
+    metrics: Option<SocketAddr>,
+    /// Let other machines read the metrics. They tell how much is going on here, and nothing of what.
+    #[arg(long, requires = "metrics")]
+    metrics_remote: bool,
     /// The form of the log on standard error; RUST_LOG sets what is logged.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
@@ -62,6 +68,8 @@ impl Serve {
             idle_exit: self.idle_exit.map(Duration::from_secs),
             listen: self.listen,
             insecure: self.insecure,
+            metrics: self.metrics,
+            metrics_remote: self.metrics_remote,
         };
         let served = serve(context, settings, &mut ready).await;
         served.inspect_err(|failure| ready.fail(failure))?;

@@ -14,6 +14,7 @@ use super::{Backoff, must_end};
 use crate::engine::Engine;
 use crate::events::EventKind;
 use crate::failpoint::fail_point;
+use crate::metrics::{Queue, Step};
 use crate::owner;
 use crate::sandbox::{Ending, Sandbox};
 use crate::store::{Stored, now};
@@ -115,10 +116,12 @@ async fn steps(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>, resumed: bool) -> R
 /// Step *admit*: waits for its turn, no longer than its lifetime; `None` if it was ended before that.
 async fn admit<'a>(engine: &'a Engine, sandbox: &Sandbox) -> Result<Option<SemaphorePermit<'a>>, Ending> {
     let mut changes = sandbox.changes();
+    let (_waiting, begun) = (engine.metrics.wait_in(Queue::Create), Instant::now());
     tokio::select! {
         biased;
         _ = changes.wait_for(|record| record.state == State::Terminating) => Ok(None),
         permit = engine.creates.acquire() => {
+            engine.metrics.took(Step::Queue, begun);
             sandbox.claimed();
             Ok(permit.ok())
         }
@@ -164,13 +167,17 @@ async fn make(engine: &Engine, sandbox: &Sandbox, plan: &SandboxPlan) -> Result<
     let deadline = Instant::now() + timing.create;
     let mut backoff = Backoff::new(timing);
     let mut attempt = 1;
+    let begun = Instant::now();
     loop {
         let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         fail_point!("create.driver.before");
         let made = engine.ask_within(left, "make the sandbox", engine.driver.create(plan)).await;
         fail_point!("create.driver.after");
         match made {
-            Ok(()) => return Ok(()),
+            Ok(()) => {
+                engine.metrics.took(Step::Create, begun);
+                return Ok(());
+            }
             Err(ControlError::Driver(DriverError::Unavailable(why)))
                 if attempt < ATTEMPTS && sandbox.state() == State::Creating =>
             {

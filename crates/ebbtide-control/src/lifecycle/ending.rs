@@ -11,6 +11,7 @@ use super::{Backoff, complain, must_write};
 use crate::ControlError;
 use crate::engine::Engine;
 use crate::failpoint::fail_point;
+use crate::metrics::{Queue, Step};
 use crate::sandbox::Sandbox;
 
 /// Releases a sandbox that is ending and writes its tombstone; tries until both are done.
@@ -25,12 +26,19 @@ pub(super) async fn release(
     let message = sandbox.peek(|record| record.message.clone());
     let report = match report {
         Some(report) => Some(report),
-        None => grace(engine, sandbox).await,
+        None => {
+            let begun = Instant::now();
+            let report = grace(engine, sandbox).await;
+            engine.metrics.took(Step::Stop, begun);
+            report
+        }
     };
     fail_point!("stop.ended.after");
     sandbox.note(&message);
     keep_exit(engine, sandbox, report.as_ref()).await;
+    let begun = Instant::now();
     let destroyed = destroy(engine, sandbox).await;
+    engine.metrics.took(Step::Destroy, begun);
     let verdict = sandbox.peek(|record| {
         let killed = resumed || destroyed.repeated;
         verdict::of(record, report.as_ref().or(destroyed.report.as_ref()), killed)
@@ -108,7 +116,9 @@ async fn destroy(engine: &Engine, sandbox: &Sandbox) -> Destroyed {
     loop {
         fail_point!("stop.destroy.before");
         let outcome = {
+            let waiting = engine.metrics.wait_in(Queue::Destroy);
             let _permit = engine.destroys.acquire().await;
+            drop(waiting);
             engine.ask("destroy a sandbox", engine.driver.destroy(&sandbox.id)).await
         };
         fail_point!("stop.destroy.after");

@@ -168,8 +168,7 @@ impl Store {
         self.checkpoint.run().map_err(self.fail("move the log into the ledger"))
     }
 
-    /// How many commits there were, for the test that counts them.
-    #[cfg(test)]
+    /// How many commits there were.
     pub(crate) fn commits(&self) -> u64 {
         self.commits.load(Ordering::Relaxed)
     }

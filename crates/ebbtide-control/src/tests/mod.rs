@@ -7,6 +7,7 @@ mod events;
 mod failpoints;
 mod ledger;
 mod listing;
+mod metrics;
 mod property;
 mod restart;
 mod simple;

@@ -10,7 +10,6 @@ mod requests;
 mod server;
 mod setup;
 mod spawn;
-mod streams;
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
