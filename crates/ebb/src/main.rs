@@ -7,7 +7,6 @@ mod daemon;
 mod disposable;
 mod exit;
 mod failure;
-mod owner;
 mod signals;
 mod spec;
 mod table;

@@ -188,10 +188,22 @@ impl Client {
     /// # Errors
     /// When the sandbox is not there, does not run, or the call fails. A command that cannot be run is an event.
     pub async fn exec(&self, command: ExecCommand) -> Result<Exec, Error> {
+        self.exec_within(command, None).await
+    }
+
+    /// As [`Client::exec`]; a command that takes longer than `timeout` is ended.
+    ///
+    /// # Errors
+    /// As [`Client::exec`].
+    pub async fn exec_within(&self, command: ExecCommand, timeout: Option<Duration>) -> Result<Exec, Error> {
         let (requests, queue) = mpsc::channel(STDIN_QUEUE);
         // There is room: the queue is new.
         let _ = requests.send(command.into_message()).await;
-        let responses = self.sandboxes.clone().stream_exec(ReceiverStream::new(queue)).await?.into_inner();
+        let mut request = tonic::Request::new(ReceiverStream::new(queue));
+        if let Some(timeout) = timeout {
+            request.set_timeout(timeout);
+        }
+        let responses = self.sandboxes.clone().stream_exec(request).await?.into_inner();
         Ok(Exec { stdin: ExecStdin { requests }, events: ExecEvents { responses } })
     }
 

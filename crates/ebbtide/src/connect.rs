@@ -115,7 +115,7 @@ async fn attempt(home: &Home, options: &ConnectOptions, deadline: Instant) -> Re
 
 /// A connection to the socket; `None` if nobody listens.
 pub(crate) async fn open(socket: &Path) -> Result<Option<UnixStream>, Error> {
-    let unreachable = |source| Error::Unreachable { path: socket.to_owned(), source };
+    let unreachable = |source| Error::Unreachable { path: socket.to_owned(), source: Arc::new(source) };
     match std::fs::symlink_metadata(socket) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(unreachable(error)),

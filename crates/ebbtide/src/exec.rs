@@ -4,8 +4,12 @@
 //! the command. Dropping [`ExecEvents`] ends the command.
 
 use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use ebbtide_proto::coreweave::sandbox::v1 as wire;
+use futures::Stream as _;
 use tokio::sync::mpsc;
 use tonic::Streaming;
 
@@ -76,12 +80,12 @@ impl ExecStdin {
     }
 }
 
-fn stdin(data: Vec<u8>) -> wire::ExecStreamRequest {
+pub(crate) fn stdin(data: Vec<u8>) -> wire::ExecStreamRequest {
     use wire::exec_stream_request::Message;
     wire::ExecStreamRequest { message: Some(Message::Stdin(data.into())) }
 }
 
-fn close() -> wire::ExecStreamRequest {
+pub(crate) fn close() -> wire::ExecStreamRequest {
     use wire::exec_stream_request::Message;
     wire::ExecStreamRequest { message: Some(Message::Close(wire::ExecStreamClose {})) }
 }
@@ -118,21 +122,28 @@ impl ExecEvents {
     /// # Errors
     /// When the stream ends before the command did.
     pub async fn next(&mut self) -> Result<ExecEvent, Error> {
-        use wire::exec_stream_output::Stream;
-        use wire::exec_stream_response::Message;
-        let response = self.responses.message().await?;
-        let message = response
-            .ok_or_else(|| Error::Protocol("the command's stream ended without an exit code".to_owned()))?
-            .message;
-        Ok(match message {
-            Some(Message::Ready(_)) => ExecEvent::Ready,
-            Some(Message::Output(output)) if output.stream() == Stream::Stderr => {
-                ExecEvent::Stderr(output.data.into())
-            }
-            Some(Message::Output(output)) => ExecEvent::Stdout(output.data.into()),
-            Some(Message::Exit(exit)) => ExecEvent::Exit(exit.exit_code),
-            Some(Message::Error(error)) => ExecEvent::Failed { code: error.code, message: error.message },
-            None => return Err(Error::Protocol("an empty event of a command".to_owned())),
-        })
+        poll_fn(|context| self.poll_next(context)).await
     }
+
+    pub(crate) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<ExecEvent, Error>> {
+        let response = ready!(Pin::new(&mut self.responses).poll_next(context));
+        let response = response
+            .ok_or_else(|| Error::Protocol("the command's stream ended without an exit code".to_owned()))?;
+        Poll::Ready(event(response?.message))
+    }
+}
+
+fn event(message: Option<wire::exec_stream_response::Message>) -> Result<ExecEvent, Error> {
+    use wire::exec_stream_output::Stream;
+    use wire::exec_stream_response::Message;
+    Ok(match message {
+        Some(Message::Ready(_)) => ExecEvent::Ready,
+        Some(Message::Output(output)) if output.stream() == Stream::Stderr => {
+            ExecEvent::Stderr(output.data.into())
+        }
+        Some(Message::Output(output)) => ExecEvent::Stdout(output.data.into()),
+        Some(Message::Exit(exit)) => ExecEvent::Exit(exit.exit_code),
+        Some(Message::Error(error)) => ExecEvent::Failed { code: error.code, message: error.message },
+        None => return Err(Error::Protocol("an empty event of a command".to_owned())),
+    })
 }

@@ -8,6 +8,7 @@ use std::fs::{self, DirBuilder, File, Metadata};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{CWD, RenameFlags};
 use rustix::process::geteuid;
@@ -19,7 +20,7 @@ const ID_LENGTH: usize = 8;
 const ATTEMPTS: usize = 10;
 
 /// Why a home cannot be used.
-#[derive(Debug, Error)]
+#[derive(Debug, Clone, Error)]
 #[non_exhaustive]
 pub enum HomeError {
     /// The directory belongs to somebody else.
@@ -62,13 +63,13 @@ pub enum HomeError {
         path: PathBuf,
         /// The kernel's answer.
         #[source]
-        source: io::Error,
+        source: Arc<io::Error>,
     },
 }
 
 impl HomeError {
-    fn io(step: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
-        Self::Io { step, path: path.to_owned(), source: source.into() }
+    pub(crate) fn io(step: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
+        Self::Io { step, path: path.to_owned(), source: Arc::new(source.into()) }
     }
 }
 

@@ -1,25 +1,58 @@
-//! The client of Ebbtide: finds a home, reaches its daemon (and starts it when there is none), or one elsewhere by its
-//! address, and calls it.
+//! The client of Ebbtide: sandboxes, the commands in them, and the way to the daemon that has them.
 //!
-//! It knows the protocol and nothing of what is behind it. Every error says what happened and keeps what a
-//! program needs to act on it: the code, the reason, the fields that were refused.
+//! [`Sandbox`], [`Session`] and [`Process`] are what a program uses; [`blocking`] has the same without `async`.
+//! [`Client`] below them is the daemon's calls, each as one method. It knows the protocol and nothing of what is
+//! behind it. Every error says what happened and keeps what a program needs to act on it: its class
+//! ([`Error::kind`]), the reason, the fields that were refused.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), ebbtide::Error> {
+//! let sandbox = ebbtide::Sandbox::builder().run().await?;
+//! let said = sandbox.exec(["uname", "-n"]).check().output().await?;
+//! print!("{}", said.stdout_text());
+//! sandbox.stop().await?;
+//! # Ok(())
+//! # }
+//! ```
 
+pub mod blocking;
 mod client;
 mod connect;
+mod connection;
+mod defaults;
+mod engine;
 mod error;
 mod events;
 mod exec;
 mod home;
+mod info;
+mod owner;
+mod process;
+pub mod registry;
 mod remote;
+mod resources;
+mod sandbox;
+mod session;
 mod start;
+mod state;
 mod target;
 
 pub use client::{Client, Info, PurgeAnswer, Select};
 pub use connect::{ConnectOptions, connect};
+pub use connection::Connection;
+pub use defaults::{MountedFile, SandboxDefaults};
+pub use ebbtide_model::OwnerProcess;
 pub use ebbtide_proto as proto;
-pub use error::{Error, FieldViolation, Rejection};
+pub use error::{Error, ErrorKind, FieldViolation, Rejection};
 pub use events::{Events, EventsOptions};
 pub use exec::{Exec, ExecCommand, ExecEvent, ExecEvents, ExecStdin};
 pub use home::{Home, HomeError, HomeLocation};
+pub use info::SandboxInfo;
+pub use owner::owner;
+pub use process::{CommandOutput, ExecBuilder, Process, ProcessOutput, ProcessStdin};
 pub use remote::{Remote, RemoteError};
+pub use resources::{ResourceAmounts, Resources};
+pub use sandbox::{ListOptions, Sandbox, SandboxBuilder, StopOptions};
+pub use session::Session;
+pub use state::SandboxState;
 pub use target::Target;

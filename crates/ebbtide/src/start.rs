@@ -46,8 +46,7 @@ impl StartLock {
     /// Takes the lock; `None` while somebody else holds it.
     pub(crate) fn try_take(home: &Home) -> Result<Option<Self>, Error> {
         let path = home.start_lock();
-        let failed =
-            |step, source: io::Error| Error::Home(HomeError::Io { step, path: home.start_lock(), source });
+        let failed = |step, source: io::Error| Error::Home(HomeError::io(step, &home.start_lock(), source));
         // A shutdown may have removed the directory since the home was opened.
         home.ensure_run_dir()?;
         let open = File::options().create(true).append(true).mode(0o600).open(&path);
@@ -117,7 +116,7 @@ pub(crate) async fn start_daemon(
 
 fn open_log(home: &Home) -> Result<File, Error> {
     let path = home.daemon_log();
-    let failed = |source| Error::Home(HomeError::Io { step: "open", path: home.daemon_log(), source });
+    let failed = |source| Error::Home(HomeError::io("open", &home.daemon_log(), source));
     let log = File::options().create(true).append(true).mode(0o600).open(&path).map_err(failed)?;
     if log.metadata().map_err(failed)?.len() > MAX_LOG_BYTES {
         log.set_len(0).map_err(failed)?;

@@ -8,10 +8,10 @@ use jiff::SignedDuration;
 use crate::context::Context;
 use crate::disposable::Disposable;
 use crate::failure::Failure;
-use crate::owner::owner;
 use crate::signals::Signals;
 use crate::spec::SpecArgs;
 use crate::view::{SandboxView, short};
+use ebbtide::owner;
 
 /// How long a sandbox may take to start.
 const START: Duration = Duration::from_secs(90);

@@ -10,9 +10,9 @@ use crate::attach::{Output, attach};
 use crate::context::Context;
 use crate::disposable::Disposable;
 use crate::failure::Failure;
-use crate::owner::owner;
 use crate::signals::Signals;
 use crate::spec::SpecArgs;
+use ebbtide::owner;
 
 /// Run a command in a new sandbox, which is gone afterwards
 ///

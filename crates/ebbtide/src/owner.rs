@@ -1,4 +1,4 @@
-//! A process as the owner of a sandbox.
+//! A process as the owner of its sandboxes.
 
 use std::io;
 
@@ -6,7 +6,16 @@ use ebbtide_model::OwnerProcess;
 
 /// The process `pid` as an owner: its id with its start time, so that a later process with the same id is not
 /// taken for it.
-pub(crate) fn owner(pid: u32) -> io::Result<OwnerProcess> {
+///
+/// ```
+/// let us = ebbtide::owner(std::process::id())?;
+/// assert!(us.start_time > 0);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Errors
+/// When there is no such process.
+pub fn owner(pid: u32) -> io::Result<OwnerProcess> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let start_time = start_time(&stat).ok_or_else(|| {
         io::Error::new(io::ErrorKind::InvalidData, format!("/proc/{pid}/stat has no field 22"))

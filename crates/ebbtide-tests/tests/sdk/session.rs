@@ -1,0 +1,91 @@
+//! Sandboxes that belong together.
+
+use ebbtide::{ErrorKind, ListOptions, Sandbox, SandboxDefaults, SandboxState, Session, StopOptions};
+use ebbtide_tests::{Machine, TestHome};
+
+use crate::{builder, connection, ids};
+
+fn session(home: &TestHome) -> Session {
+    let defaults = SandboxDefaults {
+        tags: vec!["of-the-session".into()],
+        env: [("A".to_owned(), "1".to_owned())].into(),
+        ..SandboxDefaults::default()
+    };
+    Session::on(connection(home), defaults)
+}
+
+#[tokio::test]
+async fn a_session_makes_sandboxes_alike_and_ends_them_together() {
+    let machine = Machine::take();
+    let home = machine.home();
+    let session = session(&home);
+    let lazy = session.sandbox().unwrap();
+    let first = session.builder().tag("mine").env("B", "2").build().unwrap();
+    let second = session.sandbox().unwrap();
+    assert_eq!((session.sandbox_count(), first.id()), (3, None));
+    let said = first.exec(["sh", "-c", "echo $A$B"]).output().await.unwrap();
+    assert_eq!(said.stdout_text(), "12\n");
+    second.start().await.unwrap();
+    assert_eq!(first.info().unwrap().tags, ["of-the-session", "mine"]);
+    session.close().await.unwrap();
+    assert_eq!((session.sandbox_count(), home.live()), (0, 0));
+    assert_eq!(second.state(), Some(SandboxState::Completed));
+    assert_eq!(lazy.start().await.unwrap_err().kind(), ErrorKind::NotRunning);
+    assert_eq!(session.sandbox().unwrap_err().kind(), ErrorKind::Session);
+    session.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_sandbox_that_was_stopped_has_left_its_session() {
+    let machine = Machine::take();
+    let home = machine.home();
+    let session = session(&home);
+    let sandbox = session.sandbox().unwrap();
+    sandbox.start().await.unwrap();
+    sandbox.stop_with(StopOptions::now()).await.unwrap();
+    assert_eq!(session.sandbox_count(), 0);
+    session.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_left_by_others_is_adopted_and_ends_with_the_session() {
+    let machine = Machine::take();
+    let home = machine.home();
+    let orphan = home.create(&["--tag", "of-the-session", "--tag", "orphan"]);
+    let other = home.create(&["--tag", "orphan"]);
+    let third = home.create(&[]);
+    let session = session(&home);
+    let found = session.list(ListOptions::tagged(["orphan"])).await.unwrap();
+    assert_eq!(ids(&found), [orphan], "a session lists what has its own tags");
+    assert_eq!(session.sandbox_count(), 0);
+    session.adopt(&found[0]).unwrap();
+    session.from_id(&third).await.unwrap();
+    assert_eq!(session.sandbox_count(), 2);
+    session.close().await.unwrap();
+    let left = Sandbox::list_on(&connection(&home), ListOptions::default()).await.unwrap();
+    assert_eq!(ids(&left), [other]);
+}
+
+#[tokio::test]
+async fn a_session_closes_although_one_of_its_sandboxes_cannot_be_stopped() {
+    let machine = Machine::take();
+    let (home, gone) = (machine.home(), machine.home());
+    let session = session(&home);
+    let fine = session.sandbox().unwrap();
+    fine.start().await.unwrap();
+    // A record that its own daemon knows nothing of: that of another home.
+    let stranger = builder(&gone).run().await.unwrap();
+    let id = stranger.id().unwrap();
+    session.adopt(&stranger).unwrap();
+    stranger.wait().await.unwrap();
+    std::fs::remove_file(gone.state_dir().join("daemon.lock")).ok();
+    gone.shutdown();
+    std::fs::write(gone.state_dir().join("id"), "no id of a home").unwrap();
+    let error = session.close().await.unwrap_err();
+    std::fs::remove_file(gone.state_dir().join("id")).unwrap();
+    let ebbtide::Error::CloseFailed { failures } = &error else { panic!("{error}") };
+    assert_eq!(failures.len(), 1);
+    assert_eq!(failures[0].0, id);
+    assert!(session.is_closed() && home.live() == 0, "the others are stopped all the same");
+    stranger.forget();
+}
