@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use ebbtide_model::{Command, EffectiveResources, ExitStatus, HOST_IMAGE, SandboxId, StopOptions};
 use thiserror::Error;
+use tokio::io::AsyncWriteExt;
 
 use super::{Harness, scripts};
 use crate::{
-    DestroyOutcome, Driver, DriverError, EndReport, Exec, ExecEvent, ExecRequest, Phase, SandboxPlan,
+    DestroyOutcome, Driver, DriverError, EndReport, Exec, ExecEvent, ExecRequest, ExecStdin, Phase,
+    SandboxPlan,
 };
 
 /// Why a check did not pass.
@@ -39,6 +41,30 @@ pub(super) struct Ran {
     pub(super) stdout: Vec<u8>,
     pub(super) stderr: Vec<u8>,
     pub(super) status: ExitStatus,
+}
+
+/// Takes the command's standard input.
+pub(super) fn stdin(exec: &mut Exec) -> Result<ExecStdin, Failure> {
+    exec.stdin.take().ok_or_else(|| Failure::Broken("there is no standard input".to_owned()))
+}
+
+/// Writes all of it to the command.
+pub(super) async fn write(context: &Context<'_>, stdin: &mut ExecStdin, bytes: &[u8]) -> Result<(), Failure> {
+    let writing = async {
+        stdin.write_all(bytes).await?;
+        stdin.flush().await
+    };
+    let written = context.bounded("writing to the command", writing).await?;
+    written.map_err(|error| Failure::Broken(format!("writing to the command: {error}")))
+}
+
+/// Compares without printing megabytes.
+pub(super) fn same_bytes(found: &[u8], expected: &[u8]) -> Result<(), Failure> {
+    ensure(found == expected, || {
+        let differ = found.iter().zip(expected).position(|(found, expected)| found != expected);
+        let place = differ.unwrap_or(found.len().min(expected.len()));
+        format!("{} bytes instead of {}, the first difference at {place}", found.len(), expected.len())
+    })
 }
 
 /// What a check works with.

@@ -25,6 +25,7 @@ mod owner;
 pub mod scripts;
 mod stop;
 mod streams;
+mod terminal;
 
 use std::fmt;
 use std::pin::Pin;
@@ -110,6 +111,10 @@ checks! {
     streams: both_output_streams_arrive_apart, stdin_reaches_the_command_and_ends,
         exec_without_stdin_reads_an_empty_one, large_output_is_intact, large_input_is_intact,
         unread_output_stops_the_command, no_event_is_lost_by_dropping_a_wait;
+    terminal: terminal_is_one_inside_and_has_its_size, resize_is_seen_inside,
+        interrupt_byte_is_a_signal_for_the_foreground, end_of_file_byte_ends_the_input,
+        shutting_the_keyboard_down_ends_the_input, terminal_is_hung_up_with_its_stream,
+        everything_a_terminal_showed_comes_before_the_exit;
     end: exit_code_of_the_main_command_is_reported, signal_of_the_main_command_is_reported,
         report_is_repeated_until_destroy, waiting_ends_with_destroy, killed_init_is_reported;
     stop: stop_lets_a_handler_finish, stop_escalates_after_the_grace, stop_without_grace_kills_at_once,

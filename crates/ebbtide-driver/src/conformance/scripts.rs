@@ -53,10 +53,24 @@ pub const LEAVE_A_CHILD: &str = "sleep 300 & echo done";
 /// Shows three variables.
 pub const SHOW_VARIABLES: &str = "echo $EBBTIDE_MAIN $EBBTIDE_EXEC $EBBTIDE_BOTH";
 
+/// Ends with 0 on a terminal.
+pub const IS_ON_A_TERMINAL: &str = "test -t 0";
+/// Tells the kind of its terminal and, on standard error, its size; ends with 0 if that is a terminal too.
+pub const SHOW_TERMINAL: &str = "echo $TERM; stty size >&2; test -t 2";
+/// Says that it is ready, and shows the size once that changes.
+pub const SHOW_NEW_SIZE: &str = "trap 'stty size; exit 0' WINCH; echo ready; while :; do sleep 0.05; done";
+/// Says that it is ready; ends with 6 on SIGINT.
+pub const HANDLES_INTERRUPT: &str = "trap 'exit 6' INT; echo ready; while :; do sleep 0.05; done";
+/// Says that it is ready; leaves a mark on SIGHUP.
+pub const HANDLES_HANG_UP: &str =
+    "trap ': > /tmp/mark; exit 0' HUP; echo ready; while :; do sleep 0.05; done";
+
 /// The last of the numbers that [`COUNT`] writes: 4 MB.
 pub const COUNT_TO: u64 = 600_000;
 /// Writes the numbers from 1.
 pub const COUNT: &str = "seq 1 600000";
+/// Writes as many, and leaves a child that holds its output even if the terminal is hung up.
+pub const COUNT_AND_LEAVE_A_CHILD: &str = "seq 1 600000; trap '' HUP; sleep 300 & exit 0";
 /// Writes as many, more than any pipe holds, and leaves a mark when the last is written.
 pub const COUNT_AND_MARK: &str = "seq 1 600000; : > /tmp/mark";
 

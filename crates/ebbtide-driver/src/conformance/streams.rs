@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use ebbtide_model::ExitStatus;
-use tokio::io::AsyncWriteExt;
 
-use super::context::{Context, Failure, Ran, ensure, ensure_eq, sh, words};
+use super::context::{Context, Failure, Ran, ensure, ensure_eq, same_bytes, sh, stdin, words, write};
 use super::scripts;
-use crate::{Exec, ExecEvent, ExecStdin};
+use crate::ExecEvent;
 
 pub(super) async fn both_output_streams_arrive_apart(context: &Context<'_>) -> Result<(), Failure> {
     let id = context.idle().await?;
@@ -103,26 +102,4 @@ pub(super) async fn no_event_is_lost_by_dropping_a_wait(context: &Context<'_>) -
     };
     context.soon("reading to the end", reading).await?;
     same_bytes(&stdout, scripts::counted())
-}
-
-fn stdin(exec: &mut Exec) -> Result<ExecStdin, Failure> {
-    exec.stdin.take().ok_or_else(|| Failure::Broken("there is no standard input".to_owned()))
-}
-
-async fn write(context: &Context<'_>, stdin: &mut ExecStdin, bytes: &[u8]) -> Result<(), Failure> {
-    let writing = async {
-        stdin.write_all(bytes).await?;
-        stdin.flush().await
-    };
-    let written = context.bounded("writing to the command", writing).await?;
-    written.map_err(|error| Failure::Broken(format!("writing to the command: {error}")))
-}
-
-/// Compares without printing megabytes.
-fn same_bytes(found: &[u8], expected: &[u8]) -> Result<(), Failure> {
-    ensure(found == expected, || {
-        let differ = found.iter().zip(expected).position(|(found, expected)| found != expected);
-        let place = differ.unwrap_or(found.len().min(expected.len()));
-        format!("{} bytes instead of {}, the first difference at {place}", found.len(), expected.len())
-    })
 }

@@ -50,6 +50,16 @@ faults! {
     OutputWithoutBound => unread_output_stops_the_command: "nobody read them",
     EventLostOnDrop => no_event_is_lost_by_dropping_a_wait: "bytes instead of",
 
+    TerminalIgnored => terminal_is_one_inside_and_has_its_size: "not all on one stream",
+    SizeIgnored => terminal_is_one_inside_and_has_its_size: "24 80",
+    ResizeLost => resize_is_seen_inside: "next event: nothing happened",
+    InterruptIsData => interrupt_byte_is_a_signal_for_the_foreground: "next event: nothing happened",
+    EndOfFileIsData => end_of_file_byte_ends_the_input: "next event: nothing happened",
+    ShutdownTypesNothing => shutting_the_keyboard_down_ends_the_input: "next event: nothing happened",
+    EndOfFileTypedOnce => shutting_the_keyboard_down_ends_the_input: "next event: nothing happened",
+    NoHangUp => terminal_is_hung_up_with_its_stream: "hang-up: nothing happened",
+    EndOfTerminalLost => everything_a_terminal_showed_comes_before_the_exit: "bytes instead of",
+
     ExitCodeLost => exit_code_of_the_main_command_is_reported: "(MainExited, None)",
     SignalReportedAsCode => signal_of_the_main_command_is_reported: "Some(Code(137))",
     EndedNotRepeated => report_is_repeated_until_destroy: "ended: ",

@@ -34,6 +34,8 @@ pub(crate) async fn exec(
     match fault {
         Fault::StdinUnaskedFor => request.stdin = true,
         Fault::WorkingDirectoryIgnored => request.command.working_dir = None,
+        Fault::TerminalIgnored => request.terminal = None,
+        Fault::SizeIgnored => request.terminal = request.terminal.and(Some(WindowSize::USUAL)),
         _ => {}
     }
     let begun = match (inner.exec(id, request.clone()).await, fault) {
@@ -99,7 +101,10 @@ impl ExecControl for FaultyControl {
     }
 
     async fn resize(&self, size: WindowSize) -> Result<(), DriverError> {
-        self.inner.resize(size).await
+        match self.fault {
+            Fault::ResizeLost => Ok(()),
+            _ => self.inner.resize(size).await,
+        }
     }
 }
 
@@ -123,6 +128,7 @@ impl ExecEvents for FaultyEvents {
                 (Fault::StdoutDropped, ExecEvent::Stdout(_)) => {}
                 (Fault::StderrOnStdout, ExecEvent::Stderr(bytes)) => return Ok(ExecEvent::Stdout(bytes)),
                 (Fault::OutputTruncated, ExecEvent::Stdout(_)) if self.chunks == 100 => {}
+                (Fault::EndOfTerminalLost, ExecEvent::Stdout(bytes)) if bytes.ends_with(b"600000\r\n") => {}
                 (Fault::EventLostOnDrop, event) if self.chunks.is_multiple_of(100) => {
                     tokio::time::sleep(Duration::from_millis(500)).await;
                     return Ok(event);
@@ -151,7 +157,7 @@ impl ExecEvents for FaultyEvents {
 
 impl Drop for FaultyEvents {
     fn drop(&mut self) {
-        if self.fault == Fault::DroppedExecLivesOn {
+        if matches!(self.fault, Fault::DroppedExecLivesOn | Fault::NoHangUp) {
             std::mem::forget(self.inner.take());
         }
     }
@@ -199,7 +205,9 @@ impl FaultyStdin {
 impl AsyncWrite for FaultyStdin {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match (self.fault, self.lost, bytes) {
-            (Fault::StdinDropped, _, _) => Poll::Ready(Ok(bytes.len())),
+            (Fault::StdinDropped, _, _)
+            | (Fault::InterruptIsData, _, b"\x03")
+            | (Fault::EndOfFileIsData, _, b"\x04") => Poll::Ready(Ok(bytes.len())),
             (Fault::InputByteLost, false, [_, rest @ ..]) if !rest.is_empty() => {
                 let written = self.inner().poll_write(cx, rest);
                 self.lost = written.is_ready();
@@ -214,7 +222,11 @@ impl AsyncWrite for FaultyStdin {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.inner().poll_shutdown(cx)
+        match self.fault {
+            Fault::ShutdownTypesNothing => Poll::Ready(Ok(())),
+            Fault::EndOfFileTypedOnce => self.inner().poll_write(cx, b"\x04").map_ok(drop),
+            _ => self.inner().poll_shutdown(cx),
+        }
     }
 }
 

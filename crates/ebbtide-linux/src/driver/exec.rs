@@ -1,8 +1,8 @@
-//! A running command's output and exit, read from the pipes that its init passed out.
+//! A running command's output and exit, read from the pipes or the terminal that its init passed out.
 
 use std::io;
-use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 use ebbtide_driver::{DriverError, ExecControl, ExecEvent, ExecEvents, ExecStdin, WindowSize};
@@ -11,15 +11,11 @@ use rustix::pipe::fcntl_getpipe_size;
 use tokio::net::unix::pipe::{Receiver, Sender};
 
 use super::packets::Packets;
+use super::terminal::Terminal;
 use crate::protocol::{FromInit, PacketError, ToInit};
 
 /// What is read at once: a pipe's usual content.
 const CHUNK: usize = 64 * 1024;
-
-pub(super) fn pipe_reader(fd: OwnedFd) -> Result<Receiver, DriverError> {
-    Receiver::from_owned_fd(fd)
-        .map_err(|error| DriverError::Protocol(format!("not the pipe that was promised: {error}")))
-}
 
 pub(super) fn pipe_writer(fd: OwnedFd) -> Result<ExecStdin, DriverError> {
     let sender = Sender::from_owned_fd(fd);
@@ -44,56 +40,101 @@ enum End {
     Lost,
 }
 
-struct Output {
-    pipe: Option<Receiver>,
+/// Where output is read from.
+enum Source {
+    Pipe(Receiver),
+    Terminal(Arc<Terminal>),
+}
+
+impl Source {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Pipe(pipe) => pipe.as_fd(),
+            Self::Terminal(terminal) => terminal.as_fd(),
+        }
+    }
+
+    async fn readable(&self) -> io::Result<()> {
+        match self {
+            Self::Pipe(pipe) => pipe.readable().await,
+            Self::Terminal(terminal) => terminal.readable().await,
+        }
+    }
+
+    fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Pipe(pipe) => pipe.try_read(buffer),
+            Self::Terminal(terminal) => terminal.try_read(buffer),
+        }
+    }
+}
+
+/// One stream of output.
+pub(super) struct Output {
+    /// `None` once it has been read to its end.
+    source: Option<Source>,
     /// How much may still be read once the command has ended. A process that it left behind may write for ever.
     rest: usize,
 }
 
 impl Output {
-    fn new(pipe: Receiver) -> Self {
+    pub(super) fn pipe(fd: OwnedFd) -> Result<Self, DriverError> {
+        let pipe = Receiver::from_owned_fd(fd)
+            .map_err(|error| DriverError::Protocol(format!("not the pipe that was promised: {error}")))?;
         let rest = fcntl_getpipe_size(&pipe).unwrap_or(CHUNK);
-        Self { pipe: Some(pipe), rest }
+        Ok(Self { source: Some(Source::Pipe(pipe)), rest })
     }
 
-    /// Waits until there is something to read; for ever once the pipe is closed.
+    /// What a terminal shows. It holds a few pages, whose number the kernel does not tell: less than this.
+    pub(super) fn terminal(terminal: Arc<Terminal>) -> Self {
+        Self { source: Some(Source::Terminal(terminal)), rest: CHUNK }
+    }
+
+    /// The standard error of a command that has a terminal.
+    pub(super) fn none() -> Self {
+        Self { source: None, rest: 0 }
+    }
+
+    /// Waits until there is something to read; for ever once it is closed.
     async fn readable(&self) {
-        match &self.pipe {
-            Some(pipe) if pipe.readable().await.is_ok() => {}
+        match &self.source {
+            Some(source) if source.readable().await.is_ok() => {}
             _ => std::future::pending().await,
         }
     }
 
-    /// Reads what is there. Nothing may be there: the pipe is then closed, or was read empty meanwhile.
+    /// Reads what is there. Nothing may be there: it is then closed, or was read empty meanwhile.
     fn read(&mut self, buffer: &mut [u8]) -> Option<Vec<u8>> {
-        match self.pipe.as_ref()?.try_read(buffer) {
-            Ok(0) => self.pipe = None,
+        match self.source.as_ref()?.try_read(buffer) {
+            Ok(0) => self.source = None,
             Ok(read) => return Some(buffer[..read].to_vec()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(_) => self.pipe = None,
+            // Of a terminal: no process has it open any more.
+            Err(_) => self.source = None,
         }
         None
     }
 
-    /// Reads what is there after the end, but never more than the pipe can have held by then. Asks the kernel
+    /// Reads what is there after the end, but never more than can have been there by then. Asks the kernel
     /// itself: tokio may not have heard yet of what the command wrote last.
     fn read_rest(&mut self, buffer: &mut [u8]) -> Option<Vec<u8>> {
         let most = buffer.len().min(self.rest);
-        let read =
-            rustix::io::read(self.pipe.as_ref()?, &mut buffer[..most]).ok().filter(|read| *read > 0)?;
+        let source = self.source.as_ref()?.as_fd();
+        let read = rustix::io::read(source, &mut buffer[..most]).ok().filter(|read| *read > 0)?;
         self.rest -= read;
         Some(buffer[..read].to_vec())
     }
 }
 
 impl ExecStream {
-    pub(super) fn new(id: SandboxId, init: Arc<Packets>, stdout: Receiver, stderr: Receiver) -> Self {
-        let (stdout, stderr) = (Output::new(stdout), Output::new(stderr));
+    pub(super) fn new(id: SandboxId, init: Arc<Packets>, stdout: Output, stderr: Output) -> Self {
         Self { id, init, stdout, stderr, end: None, buffer: vec![0; CHUNK] }
     }
 
-    pub(super) fn control(&self) -> Arc<dyn ExecControl> {
-        Arc::new(Control(Arc::downgrade(&self.init)))
+    /// A handle that does not keep the command's stream open, nor its terminal.
+    pub(super) fn control(&self, terminal: Option<&Arc<Terminal>>) -> Arc<dyn ExecControl> {
+        let terminal = terminal.map(Arc::downgrade).unwrap_or_default();
+        Arc::new(Control { init: Arc::downgrade(&self.init), terminal })
     }
 }
 
@@ -132,21 +173,27 @@ impl ExecEvents for ExecStream {
     }
 }
 
-/// Weak, so that a handle that is kept does not keep the command's stream open.
-struct Control(std::sync::Weak<Packets>);
+struct Control {
+    init: Weak<Packets>,
+    terminal: Weak<Terminal>,
+}
 
 #[async_trait]
 impl ExecControl for Control {
     async fn signal(&self, signal: i32) -> Result<(), DriverError> {
-        let Some(init) = self.0.upgrade() else { return Ok(()) };
+        let Some(init) = self.init.upgrade() else { return Ok(()) };
         match init.send(&ToInit::Signal(signal), &[]).await {
             Ok(()) | Err(PacketError::Closed) => Ok(()),
             Err(error) => Err(DriverError::Protocol(error.to_string())),
         }
     }
 
-    async fn resize(&self, _size: WindowSize) -> Result<(), DriverError> {
-        // A command on pipes has no terminal whose size could change.
-        Ok(())
+    async fn resize(&self, size: WindowSize) -> Result<(), DriverError> {
+        let Some(terminal) = self.terminal.upgrade() else { return Ok(()) };
+        match terminal.resize(size) {
+            // The latter once nobody has it open any more.
+            Ok(()) | Err(rustix::io::Errno::IO) => Ok(()),
+            Err(errno) => Err(DriverError::io("change the size of a command's terminal", errno)),
+        }
     }
 }

@@ -5,14 +5,17 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use ebbtide_driver::{DriverError, Exec, ExecRequest, SandboxPlan};
+use ebbtide_driver::{DriverError, Exec, ExecRequest, ExecStdin, SandboxPlan, WindowSize};
 use ebbtide_model::{OwnerProcess, SandboxId, StopOptions};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::exec::{ExecStream, pipe_reader, pipe_writer};
+use super::exec::{ExecStream, Output, pipe_writer};
 use super::packets::Packets;
+use super::terminal::{Keyboard, Terminal};
 use super::{INIT_PATIENCE, Inner};
-use crate::protocol::{self, FromInit, Owner, PacketError, SpawnError, SpawnStage, Start, ToInit};
+use crate::protocol::{
+    self, FromInit, Owner, PacketError, SpawnError, SpawnStage, Start, TerminalSize, ToInit,
+};
 
 impl Inner {
     /// Gives an init its request.
@@ -61,16 +64,16 @@ impl Inner {
     }
 
     pub(super) async fn exec(&self, id: &SandboxId, request: ExecRequest) -> Result<Exec, DriverError> {
-        if request.terminal.is_some() {
-            let missing = "the runtime gives no terminals yet".to_owned();
-            return Err(DriverError::Unsupported { missing, help: "run the command without one".to_owned() });
-        }
         let init = self.connect(id)?;
         let message = ToInit::Exec(protocol::Exec {
             argv: request.command.argv.clone(),
             env: request.command.env.clone(),
             working_dir: request.command.working_dir.clone(),
             stdin: request.stdin,
+            terminal: request.terminal.map(|size| {
+                let WindowSize { columns, rows } = size.or_usual();
+                TerminalSize { columns, rows }
+            }),
         });
         let (answer, fds) = self.ask(id, &init, &message, &[]).await?;
         match answer {
@@ -86,11 +89,22 @@ impl Inner {
             other => return Err(DriverError::Protocol(format!("{other:?}"))),
         }
         let mut fds = fds.into_iter();
-        let mut pipe = || fds.next().ok_or_else(|| DriverError::Protocol("a pipe is missing".to_owned()));
-        let (stdout, stderr) = (pipe_reader(pipe()?)?, pipe_reader(pipe()?)?);
-        let stdin = if request.stdin { Some(pipe_writer(pipe()?)?) } else { None };
+        let mut next = || fds.next().ok_or_else(|| DriverError::Protocol("a stream is missing".to_owned()));
+        let terminal = match request.terminal {
+            Some(_) => Some(Arc::new(Terminal::adopt(next()?)?)),
+            None => None,
+        };
+        let (stdout, stderr) = match &terminal {
+            Some(terminal) => (Output::terminal(Arc::clone(terminal)), Output::none()),
+            None => (Output::pipe(next()?)?, Output::pipe(next()?)?),
+        };
+        let stdin: Option<ExecStdin> = match &terminal {
+            _ if !request.stdin => None,
+            Some(terminal) => Some(Box::pin(Keyboard::new(Arc::clone(terminal)))),
+            None => Some(pipe_writer(next()?)?),
+        };
         let stream = ExecStream::new(id.clone(), Arc::new(init), stdout, stderr);
-        let control = stream.control();
+        let control = stream.control(terminal.as_ref());
         Ok(Exec { stdin, events: Box::new(stream), control })
     }
 

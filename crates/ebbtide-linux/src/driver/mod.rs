@@ -5,6 +5,7 @@ mod init_client;
 mod launcher_client;
 mod packets;
 mod start_launcher;
+mod terminal;
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;

@@ -14,17 +14,20 @@ use rustix::process::{
 };
 
 use super::server::{MAIN_STDERR, MAIN_STDOUT};
-use super::spawn::{Cage, Spawn, Spawned};
+use super::spawn::{Cage, Spawn, at};
+use super::streams::{Pipes, make_terminal};
 use crate::main_log::LogWriter;
-use crate::protocol::{Exec, SpawnError};
+use crate::protocol::{Exec, SpawnError, SpawnStage};
 
-/// How long a command whose stream is gone has between SIGTERM and SIGKILL.
+/// How long a command whose stream is gone has between two signals.
 const ABANDONED_GRACE: Duration = Duration::from_secs(2);
 /// How much of the main command's output is read at once, and how often in a row.
 const CHUNK: usize = 16 << 10;
 const READS: usize = 4;
 /// What a command may enlarge its pipe to.
 const LARGEST_PIPE: usize = 1 << 20;
+/// What kind of terminal a command is told to have if nobody knows better.
+const TERM: &str = "xterm-256color";
 /// The search path of every command that sets none of its own.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -47,8 +50,20 @@ pub(super) struct Commands {
     /// Set by the request.
     defaults: Option<Defaults>,
     main: Option<Main>,
-    /// Commands that run, by pid; with the time of their SIGKILL once their stream is gone.
-    running: HashMap<i32, Option<Instant>>,
+    /// Commands that run, by pid.
+    running: HashMap<i32, Running>,
+}
+
+/// A command that was started, with the ends of its streams that are for whoever asked for it.
+pub(super) struct Started {
+    pub(super) pid: i32,
+    pub(super) fds: Vec<OwnedFd>,
+}
+
+struct Running {
+    terminal: bool,
+    /// The next signal and its time, once the stream is gone.
+    next: Option<(Instant, i32)>,
 }
 
 impl Commands {
@@ -67,12 +82,10 @@ impl Commands {
         env.extend(main.env);
         let defaults = Defaults { env, working_dir: main.working_dir.unwrap_or_else(|| "/".to_owned()) };
         if !main.argv.is_empty() {
-            let Spawned { pid, stdout, stderr, .. } = self.cage.spawn(&Spawn {
-                argv: &main.argv,
-                env: &defaults.env,
-                working_dir: &defaults.working_dir,
-                stdin: false,
-            })?;
+            let (inside, Pipes { stdout, stderr, .. }) = at(SpawnStage::Prepare, Pipes::make(false))?;
+            let working_dir = &defaults.working_dir;
+            let command = Spawn { argv: &main.argv, env: &defaults.env, working_dir };
+            let pid = self.cage.spawn(&command, &inside)?;
             for pipe in [&stdout, &stderr] {
                 let _ = rustix::io::ioctl_fionbio(pipe, true);
             }
@@ -89,20 +102,27 @@ impl Commands {
     }
 
     /// Runs a command beside the main one.
-    pub(super) fn exec(&mut self, exec: Exec) -> Option<Result<Spawned, SpawnError>> {
+    pub(super) fn exec(&mut self, exec: Exec) -> Option<Result<Started, SpawnError>> {
         let defaults = self.defaults.as_ref()?;
         let mut env = defaults.env.clone();
         env.extend(exec.env);
-        let spawned = self.cage.spawn(&Spawn {
-            argv: &exec.argv,
-            env: &env,
-            working_dir: exec.working_dir.as_deref().unwrap_or(&defaults.working_dir),
-            stdin: exec.stdin,
-        });
-        if let Ok(spawned) = &spawned {
-            self.running.insert(spawned.pid, None);
+        if exec.terminal.is_some() {
+            env.entry("TERM".to_owned()).or_insert_with(|| TERM.to_owned());
         }
-        Some(spawned)
+        let working_dir = exec.working_dir.as_deref().unwrap_or(&defaults.working_dir);
+        let command = Spawn { argv: &exec.argv, env: &env, working_dir };
+        let streams = match exec.terminal {
+            Some(size) => make_terminal(size).map(|(inside, master)| (inside, vec![master])),
+            None => Pipes::make(exec.stdin).map(|(inside, Pipes { stdin, stdout, stderr })| {
+                (inside, [stdout, stderr].into_iter().chain(stdin).collect())
+            }),
+        };
+        let started = at(SpawnStage::Prepare, streams).and_then(|(inside, fds)| {
+            let pid = self.cage.spawn(&command, &inside)?;
+            self.running.insert(pid, Running { terminal: inside.terminal, next: None });
+            Ok(Started { pid, fds })
+        });
+        Some(started)
     }
 
     /// Sends a signal to a command's process group, if the command has not ended.
@@ -115,22 +135,39 @@ impl Commands {
     }
 
     /// Ends a command whose stream is gone. One that has ended leaves its background processes alone.
+    ///
+    /// A terminal is hung up first, as the kernel does with one whose other side goes: a shell passes SIGHUP on to
+    /// its jobs and ends, where it would ignore SIGTERM.
     pub(super) fn abandon(&mut self, pid: i32) {
-        self.signal(pid, libc::SIGTERM);
-        if let Some(kill_at) = self.running.get_mut(&pid) {
-            *kill_at = Some(Instant::now() + ABANDONED_GRACE);
+        let Some(command) = self.running.get_mut(&pid) else { return };
+        let hung_up = command.terminal;
+        command.next = Some((Instant::now(), if hung_up { libc::SIGHUP } else { libc::SIGTERM }));
+        self.signal_due(Instant::now());
+    }
+
+    /// When the next signals of abandoned commands are due.
+    pub(super) fn signal_times(&self) -> impl Iterator<Item = Instant> {
+        self.running.values().filter_map(|command| command.next).map(|(at, _)| at)
+    }
+
+    /// Sends what is due: SIGHUP, SIGTERM, SIGKILL, each a grace after the one before.
+    pub(super) fn signal_due(&mut self, now: Instant) {
+        let mut due = Vec::new();
+        for (pid, command) in &mut self.running {
+            let Some((_, signal)) = command.next.filter(|(at, _)| *at <= now) else { continue };
+            due.push((*pid, signal));
+            command.next = match signal {
+                libc::SIGHUP => Some((now + ABANDONED_GRACE, libc::SIGTERM)),
+                libc::SIGTERM => Some((now + ABANDONED_GRACE, libc::SIGKILL)),
+                _ => None,
+            };
         }
-    }
-
-    pub(super) fn kill_times(&self) -> impl Iterator<Item = Instant> {
-        self.running.values().copied().flatten()
-    }
-
-    pub(super) fn kill_due(&mut self, now: Instant) {
-        let due = self.running.iter().filter(|(_, at)| at.is_some_and(|at| at <= now)).map(|(pid, _)| *pid);
-        for pid in due.collect::<Vec<_>>() {
-            self.signal(pid, libc::SIGKILL);
-            self.running.insert(pid, None);
+        for (pid, signal) in due {
+            self.signal(pid, signal);
+            if signal == libc::SIGHUP {
+                // What was stopped can only end once it goes on.
+                self.signal(pid, libc::SIGCONT);
+            }
         }
     }
 

@@ -10,6 +10,7 @@ mod requests;
 mod server;
 mod setup;
 mod spawn;
+mod streams;
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};

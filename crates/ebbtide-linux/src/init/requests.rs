@@ -6,8 +6,8 @@ use ebbtide_model::ExitStatus;
 use rustix::event::epoll;
 use serde::Serialize;
 
+use super::commands::Started;
 use super::server::Server;
-use super::spawn::Spawned;
 use crate::protocol::{self, FromInit, ToInit};
 
 /// The most connections at a time; far above what a daemon opens, far below the descriptor limit.
@@ -85,7 +85,7 @@ impl Server {
             ToInit::Exec(exec) => match self.commands.exec(exec) {
                 None => self.answer(index, &FromInit::NotRunning),
                 Some(Err(error)) => self.answer(index, &FromInit::ExecFailed(error)),
-                Some(Ok(spawned)) => self.exec_started(index, &spawned),
+                Some(Ok(started)) => self.exec_started(index, &started),
             },
             ToInit::Signal(signal) => {
                 if let Some(pid) = self.connections.get(index).and_then(|connection| connection.command) {
@@ -99,11 +99,11 @@ impl Server {
         }
     }
 
-    fn exec_started(&mut self, index: usize, spawned: &Spawned) {
-        let mut fds = vec![spawned.stdout.as_fd(), spawned.stderr.as_fd()];
-        fds.extend(spawned.stdin.iter().map(AsFd::as_fd));
+    /// Hands over the command's streams. They are closed here afterwards, so that only the other side holds them.
+    fn exec_started(&mut self, index: usize, started: &Started) {
+        let fds: Vec<_> = started.fds.iter().map(AsFd::as_fd).collect();
         let sent = self.connections.0[index].as_mut().is_some_and(|connection| {
-            connection.command = Some(spawned.pid);
+            connection.command = Some(started.pid);
             protocol::send(&connection.socket, &FromInit::ExecStarted, &fds).is_ok()
         });
         if !sent {

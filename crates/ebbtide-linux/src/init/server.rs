@@ -200,13 +200,13 @@ impl Server {
 
     pub(super) fn arm_grace(&self) {
         let own = self.owner_deadline.into_iter().chain(self.stop_deadline);
-        self.grace.set_to_earliest(own.chain(self.commands.kill_times()));
+        self.grace.set_to_earliest(own.chain(self.commands.signal_times()));
     }
 
     fn check_graces(&mut self) {
         self.grace.clear();
         let now = Instant::now();
-        self.commands.kill_due(now);
+        self.commands.signal_due(now);
         if self.stop_deadline.is_some_and(|deadline| deadline <= now) {
             self.over = Some(EndCause::Stopped);
         } else if self.owner_deadline.is_some_and(|deadline| deadline <= now) {

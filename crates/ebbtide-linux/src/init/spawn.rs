@@ -10,6 +10,7 @@ use std::sync::Arc;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 
+use super::streams::Inside;
 use crate::capabilities;
 use crate::protocol::{SpawnError, SpawnStage};
 use crate::seccomp::Filter;
@@ -22,48 +23,22 @@ pub(super) struct Cage {
     pub(super) filter: Arc<Filter>,
 }
 
-/// A command that runs, with the other ends of its pipes.
-pub(super) struct Spawned {
-    pub(super) pid: i32,
-    pub(super) stdin: Option<OwnedFd>,
-    pub(super) stdout: OwnedFd,
-    pub(super) stderr: OwnedFd,
-}
-
 /// A command with everything resolved.
 pub(super) struct Spawn<'a> {
     pub(super) argv: &'a [String],
     pub(super) env: &'a BTreeMap<String, String>,
     pub(super) working_dir: &'a str,
-    pub(super) stdin: bool,
 }
 
 impl Cage {
-    /// Runs a command; returns once it has been executed or could not be.
-    ///
-    /// The pipes are made here, inside the sandbox's user namespace, so that the payload owns them and can open
-    /// them again by `/dev/stdout`.
-    pub(super) fn spawn(&self, command: &Spawn<'_>) -> Result<Spawned, SpawnError> {
-        let prepared = Prepared::new(command).map_err(|error| failed(SpawnStage::Prepare, &error))?;
-        let pipe =
-            || pipe_with(PipeFlags::CLOEXEC).map_err(|errno| failed(SpawnStage::Prepare, &errno.into()));
-        let (stdin_read, stdin) = if command.stdin {
-            let (read, write) = pipe()?;
-            (read, Some(write))
-        } else {
-            let null = rustix::fs::open(
-                "/dev/null",
-                rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC,
-                0.into(),
-            );
-            (null.map_err(|errno| failed(SpawnStage::Prepare, &errno.into()))?, None)
-        };
-        let ((stdout, stdout_write), (stderr, stderr_write)) = (pipe()?, pipe()?);
-        let (report, report_write) = pipe()?;
+    /// Runs a command with these streams; answers its process once it has been executed.
+    pub(super) fn spawn(&self, command: &Spawn<'_>, streams: &Inside) -> Result<i32, SpawnError> {
+        let prepared = at(SpawnStage::Prepare, Prepared::new(command))?;
+        let (report, report_write) = at(SpawnStage::Prepare, pipe_with(PipeFlags::CLOEXEC))?;
         match sys::clone(CloneFlags::WAIT_FOR_EXEC, Some(self.payload.as_fd())) {
             Err(error) => Err(failed(SpawnStage::Cgroup, &error)),
             Ok(Cloned::Child) => {
-                let Err(error) = self.become_payload(&prepared, &stdin_read, &stdout_write, &stderr_write);
+                let Err(error) = self.become_payload(&prepared, streams);
                 let mut bytes = [0; 5];
                 bytes[0] = error.stage as u8;
                 bytes[1..].copy_from_slice(&error.errno.to_le_bytes());
@@ -73,7 +48,7 @@ impl Cage {
             Ok(Cloned::Parent { pid, .. }) => {
                 drop(report_write);
                 match read_report(report) {
-                    None => Ok(Spawned { pid, stdin, stdout, stderr }),
+                    None => Ok(pid),
                     Some(error) => Err(error),
                 }
             }
@@ -82,21 +57,18 @@ impl Cage {
 
     /// The child's way to its program. What it holds must not outlive the exec: every descriptor but the three
     /// is closed by it.
-    fn become_payload(
-        &self,
-        prepared: &Prepared,
-        stdin: &OwnedFd,
-        stdout: &OwnedFd,
-        stderr: &OwnedFd,
-    ) -> Result<Infallible, SpawnError> {
+    fn become_payload(&self, prepared: &Prepared, streams: &Inside) -> Result<Infallible, SpawnError> {
         for file in &self.self_attach {
             at(SpawnStage::Cgroup, rustix::io::write(file, b"0"))?;
         }
         at(SpawnStage::Cgroup, sys::unshare(libc::CLONE_NEWCGROUP))?;
         at(SpawnStage::Prepare, rustix::process::setsid())?;
-        at(SpawnStage::Prepare, dup2_stdin(stdin))?;
-        at(SpawnStage::Prepare, dup2_stdout(stdout))?;
-        at(SpawnStage::Prepare, dup2_stderr(stderr))?;
+        if streams.terminal {
+            at(SpawnStage::Prepare, rustix::process::ioctl_tiocsctty(&streams.stdin))?;
+        }
+        at(SpawnStage::Prepare, dup2_stdin(&streams.stdin))?;
+        at(SpawnStage::Prepare, dup2_stdout(&streams.stdout))?;
+        at(SpawnStage::Prepare, dup2_stderr(&streams.stderr))?;
         at(SpawnStage::Prepare, sys::close_on_exec_from(3))?;
         at(SpawnStage::WorkingDirectory, rustix::process::chdir(prepared.working_dir.as_c_str()))?;
         sys::unblock_signals();
@@ -153,7 +125,7 @@ impl Prepared {
     }
 }
 
-fn at<T, E: Into<io::Error>>(stage: SpawnStage, result: Result<T, E>) -> Result<T, SpawnError> {
+pub(super) fn at<T, E: Into<io::Error>>(stage: SpawnStage, result: Result<T, E>) -> Result<T, SpawnError> {
     result.map_err(|error| failed(stage, &error.into()))
 }
 

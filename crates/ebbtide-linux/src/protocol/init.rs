@@ -47,6 +47,14 @@ pub(crate) struct Exec {
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) working_dir: Option<String>,
     pub(crate) stdin: bool,
+    pub(crate) terminal: Option<TerminalSize>,
+}
+
+/// The size of a command's terminal.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct TerminalSize {
+    pub(crate) columns: u16,
+    pub(crate) rows: u16,
 }
 
 /// What an init answers.
@@ -56,8 +64,8 @@ pub(crate) enum FromInit {
     Started,
     /// The main command could not be run; the init waits to be destroyed.
     StartFailed(SpawnError),
-    /// The command runs. With it travel its standard output, its standard error, and its standard input if it
-    /// was asked for.
+    /// The command runs. With it travels the master of its terminal, or else its standard output, its standard
+    /// error, and its standard input if it was asked for.
     ExecStarted,
     /// The command could not be run.
     ExecFailed(SpawnError),
@@ -79,7 +87,7 @@ pub(crate) struct SpawnError {
 /// What was being done when a command could not be run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum SpawnStage {
-    /// Making pipes or the process.
+    /// Making pipes, a terminal or the process.
     Prepare,
     /// Entering the cgroups.
     Cgroup,

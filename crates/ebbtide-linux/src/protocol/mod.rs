@@ -7,6 +7,6 @@ mod init;
 mod launcher;
 mod packet;
 
-pub(crate) use init::{Exec, FromInit, Owner, SpawnError, SpawnStage, Start, ToInit};
+pub(crate) use init::{Exec, FromInit, Owner, SpawnError, SpawnStage, Start, TerminalSize, ToInit};
 pub(crate) use launcher::{Ceiling, Claim, Destroyed, FromLauncher, Refusal, SlotState, ToLauncher};
 pub(crate) use packet::{PacketError, receive, send};

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 /// The version of every message between daemon, launcher and init. Raised when one changes its meaning.
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 /// What fits a packet whatever the host's socket buffers are; more travels in a memory file.
 const MAX_INLINE: usize = 32 * 1024;
 /// The largest message. A request's arguments and environment are far below it.
@@ -190,9 +190,9 @@ mod tests {
         };
         assert!(matches!(raw(&[1]), PacketError::Malformed));
         assert!(matches!(raw(&[9, 0, 0]), PacketError::Version(9)));
-        assert!(matches!(raw(&[1, 0, 0, 200]), PacketError::Malformed));
-        assert!(matches!(raw(&[1, 0, 1]), PacketError::Malformed));
-        assert!(matches!(raw(&[1, 0, 7]), PacketError::Malformed));
+        assert!(matches!(raw(&[VERSION as u8, 0, 0, 200]), PacketError::Malformed));
+        assert!(matches!(raw(&[VERSION as u8, 0, 1]), PacketError::Malformed));
+        assert!(matches!(raw(&[VERSION as u8, 0, 7]), PacketError::Malformed));
         drop(left);
         assert!(matches!(receive::<String>(&right), Err(PacketError::Closed)));
     }
