@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use ebbtide_driver::{Driver, DriverError, Exec, ExecRequest};
-use ebbtide_model::{Principal, SandboxRecord, SandboxSpec, State, StopOptions, TerminationReason};
+use ebbtide_driver::{Content, Driver, DriverError, Exec, ExecRequest, FileRead, Sink, WriteOptions};
+use ebbtide_model::{Invalid, Principal, SandboxRecord, SandboxSpec, State, StopOptions, TerminationReason};
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
@@ -12,11 +12,14 @@ use crate::engine::{Engine, Found};
 use crate::lifecycle::{self, Begin};
 use crate::metrics::{self, Step};
 use crate::reconcile::{self, Reconciled};
-use crate::sandbox::Ending;
+use crate::sandbox::{Ending, Sandbox};
 use crate::{
     ControlConfig, ControlError, EventFilter, Events, ListFilter, ListPage, PurgeFilter, PurgeOutcome, list,
     purge, sweep,
 };
+
+/// The longest path that the kernel takes.
+const MAX_PATH_BYTES: usize = 4095;
 
 /// The life of every sandbox of one home. Cheap to clone; when the last clone is dropped the background tasks end
 /// and the sandboxes live on.
@@ -139,28 +142,97 @@ impl Control {
         let (engine, begun) = (self.engine(), Instant::now());
         let found = engine.find(principal, id)?;
         request.command.validate(&engine.config.limits)?;
+        let sandbox = self.running(found).await?;
+        let exec =
+            settled(&sandbox, engine.ask("run a command", engine.driver.exec(&sandbox.id, request)).await);
+        if !matches!(exec, Err(ControlError::NotRunning { .. } | ControlError::NotMade { .. })) {
+            let step = if sandbox.is_first_use() { Step::FirstExec } else { Step::Exec };
+            engine.metrics.took(step, begun);
+        }
+        exec
+    }
+
+    /// Opens a regular file of a sandbox for reading. Waits for a sandbox that is still being made.
+    ///
+    /// # Errors
+    /// When the sandbox does not run, or the path does not lead to a file that can be read.
+    pub async fn open_read(
+        &self,
+        principal: &Principal,
+        id: &str,
+        path: &str,
+    ) -> Result<FileRead, ControlError> {
+        let (engine, found) = (self.engine(), self.find_for_path(principal, id, path)?);
+        let sandbox = self.running(found).await?;
+        settled(&sandbox, engine.ask("open a file", engine.driver.open_read(&sandbox.id, path)).await)
+    }
+
+    /// Begins to write a regular file of a sandbox. Waits for a sandbox that is still being made.
+    ///
+    /// # Errors
+    /// When the sandbox does not run, or no file can be written at the path.
+    pub async fn open_write(
+        &self,
+        principal: &Principal,
+        id: &str,
+        path: &str,
+        options: WriteOptions,
+    ) -> Result<Box<dyn Sink>, ControlError> {
+        let (engine, found) = (self.engine(), self.find_for_path(principal, id, path)?);
+        let sandbox = self.running(found).await?;
+        settled(
+            &sandbox,
+            engine.ask("open a file", engine.driver.open_write(&sandbox.id, path, options)).await,
+        )
+    }
+
+    /// A directory of a sandbox as a tar stream. Waits for a sandbox that is still being made.
+    ///
+    /// # Errors
+    /// When the sandbox does not run, or the path does not lead to a directory.
+    pub async fn pack(
+        &self,
+        principal: &Principal,
+        id: &str,
+        path: &str,
+    ) -> Result<Box<dyn Content>, ControlError> {
+        let (engine, found) = (self.engine(), self.find_for_path(principal, id, path)?);
+        let sandbox = self.running(found).await?;
+        settled(&sandbox, engine.ask("pack a directory", engine.driver.pack(&sandbox.id, path)).await)
+    }
+
+    /// Begins to unpack a tar stream into a directory of a sandbox. Waits for a sandbox that is still being made.
+    ///
+    /// # Errors
+    /// When the sandbox does not run, or the path cannot become a directory.
+    pub async fn unpack(
+        &self,
+        principal: &Principal,
+        id: &str,
+        path: &str,
+    ) -> Result<Box<dyn Sink>, ControlError> {
+        let (engine, found) = (self.engine(), self.find_for_path(principal, id, path)?);
+        let sandbox = self.running(found).await?;
+        settled(&sandbox, engine.ask("unpack a directory", engine.driver.unpack(&sandbox.id, path)).await)
+    }
+
+    fn find_for_path(&self, principal: &Principal, id: &str, path: &str) -> Result<Found, ControlError> {
+        let found = self.engine().find(principal, id)?;
+        if path.is_empty() || path.len() > MAX_PATH_BYTES || path.contains('\0') {
+            let problem = "is empty, too long or holds a NUL byte";
+            let accepted = format!("a path of 1 to {MAX_PATH_BYTES} bytes without NUL bytes");
+            return Err(Invalid::new("path", problem, accepted).into());
+        }
+        Ok(found)
+    }
+
+    /// The sandbox once it runs; waits for one that is still being made, with a bound.
+    async fn running(&self, found: Found) -> Result<Arc<Sandbox>, ControlError> {
         let Found::Live(sandbox) = found else { return Err(not_running(&found.record())) };
         let mut changes = sandbox.changes();
         let made = changes.wait_for(|record| !matches!(record.state, State::Pending | State::Creating));
-        let _ = timeout(engine.config.timing.exec_wait, made).await;
-        if sandbox.state() != State::Running {
-            return Err(not_running(&sandbox.record()));
-        }
-        match engine.ask("run a command", engine.driver.exec(&sandbox.id, request)).await {
-            Err(ControlError::Driver(DriverError::NotRunning(_) | DriverError::NotFound(_))) => {
-                // Its end may be known to the driver a moment before it is known here.
-                let mut record = sandbox.record();
-                if record.state == State::Running {
-                    record.state = State::Terminating;
-                }
-                Err(not_running(&record))
-            }
-            answer => {
-                let step = if sandbox.is_first_use() { Step::FirstExec } else { Step::Exec };
-                engine.metrics.took(step, begun);
-                answer
-            }
-        }
+        let _ = timeout(self.engine().config.timing.exec_wait, made).await;
+        if sandbox.state() == State::Running { Ok(sandbox) } else { Err(not_running(&sandbox.record())) }
     }
 
     /// Waits, without bound, until a sandbox has ended and everything of it is released.
@@ -227,6 +299,20 @@ impl Control {
 
     pub(crate) fn engine(&self) -> &Arc<Engine> {
         &self.handle.engine
+    }
+}
+
+/// The driver's answer about a sandbox that ran. Its end may be known there a moment before it is known here.
+fn settled<T>(sandbox: &Sandbox, answer: Result<T, ControlError>) -> Result<T, ControlError> {
+    match answer {
+        Err(ControlError::Driver(DriverError::NotRunning(_) | DriverError::NotFound(_))) => {
+            let mut record = sandbox.record();
+            if record.state == State::Running {
+                record.state = State::Terminating;
+            }
+            Err(not_running(&record))
+        }
+        answer => answer,
     }
 }
 

@@ -7,6 +7,7 @@
 use std::fmt;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::DriverError;
@@ -40,7 +41,7 @@ impl fmt::Debug for FileRead {
 }
 
 /// How to write a file.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WriteOptions {
     /// The permission bits that it gets. `None` keeps those of a file that is there; a new one gets 0644.
     pub mode: Option<u32>,
@@ -65,7 +66,7 @@ pub trait Sink: Send {
 }
 
 /// Something that a path led to and that could not be done.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
 #[error("{path:?}: {kind}")]
 pub struct FileError {
     /// The path, as the caller wrote it; inside an archive, the entry's.
@@ -75,7 +76,7 @@ pub struct FileError {
 }
 
 /// What is wrong with a path.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum FileErrorKind {
     /// There is nothing.

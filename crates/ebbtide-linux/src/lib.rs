@@ -12,6 +12,7 @@ mod capabilities;
 mod cgroup;
 pub mod disk;
 mod driver;
+mod helper;
 mod ids;
 mod init;
 mod launcher;

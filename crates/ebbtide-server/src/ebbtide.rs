@@ -7,11 +7,11 @@ use ebbtide_proto::ebbtide::v1::ebbtide_service_server::EbbtideService;
 use ebbtide_proto::{PROTOCOL_VERSION, Shown, sandbox_message};
 use tokio::sync::watch;
 use tonic::codegen::BoxStream;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use crate::caller::Caller;
 use crate::ending::Ending;
-use crate::{ServerConfig, errors, events};
+use crate::{ServerConfig, errors, events, transfer};
 
 pub(crate) struct Ebbtide {
     pub(crate) control: Control,
@@ -71,6 +71,34 @@ impl EbbtideService for Ebbtide {
         request: Request<own::EventsRequest>,
     ) -> Result<Response<BoxStream<own::Event>>, Status> {
         events::stream(self, request)
+    }
+
+    async fn read_file(
+        &self,
+        request: Request<own::ReadFileRequest>,
+    ) -> Result<Response<BoxStream<own::ReadFilePiece>>, Status> {
+        transfer::read_file(self, request).await
+    }
+
+    async fn write_file(
+        &self,
+        request: Request<Streaming<own::WriteFilePiece>>,
+    ) -> Result<Response<own::WriteFileResponse>, Status> {
+        transfer::write_file(self, request).await
+    }
+
+    async fn pack(
+        &self,
+        request: Request<own::PackRequest>,
+    ) -> Result<Response<BoxStream<own::PackPiece>>, Status> {
+        transfer::pack(self, request).await
+    }
+
+    async fn unpack(
+        &self,
+        request: Request<Streaming<own::UnpackPiece>>,
+    ) -> Result<Response<own::UnpackResponse>, Status> {
+        transfer::unpack(self, request).await
     }
 
     async fn shutdown(

@@ -1,9 +1,10 @@
 //! Errors as gRPC statuses: each with a `google.rpc.ErrorInfo` that says why in a word a program can use.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use ebbtide_control::ControlError;
-use ebbtide_driver::DriverError;
+use ebbtide_driver::{DriverError, FileError, FileErrorKind};
 use ebbtide_model::{ErrorReason, Invalid};
 use ebbtide_proto::{ERROR_DOMAIN, MAX_MESSAGE_BYTES, Refusal};
 use tonic::codegen::http::{HeaderMap, Response};
@@ -18,8 +19,34 @@ const RETRY_DELAY: Duration = Duration::from_millis(500);
 pub(crate) fn control(error: ControlError) -> Status {
     match error {
         ControlError::Invalid(refused) => invalid(refused),
+        ControlError::Driver(DriverError::File(error)) => file(error, ""),
         error => status(error.reason(), &error.to_string(), None),
     }
+}
+
+/// As [`control`]; an error about a file names what was to be done with it.
+pub(crate) fn file_operation(error: ControlError, operation: &str) -> Status {
+    match error {
+        ControlError::Driver(DriverError::File(error)) => file(error, operation),
+        error => control(error),
+    }
+}
+
+/// The public client asks for the path, and goes by the sizes when it chooses another way for a large file.
+fn file(error: FileError, operation: &str) -> Status {
+    let mut metadata = vec![("filepath", shortened(&error.path))];
+    if !operation.is_empty() {
+        metadata.push(("operation", operation.to_owned()));
+    }
+    if let FileErrorKind::TooLarge { size, max } = &error.kind {
+        metadata.push(("max_size_bytes", max.to_string()));
+        metadata.extend(size.map(|size| ("size_bytes", size.to_string())));
+    }
+    let reason = ControlError::Driver(DriverError::File(error.clone())).reason();
+    let message = shortened(&error.to_string());
+    let metadata: HashMap<_, _> = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    let details = ErrorDetails::with_error_info(reason.as_str(), ERROR_DOMAIN, metadata);
+    Status::with_error_details(code(reason), message, details)
 }
 
 pub(crate) fn driver(error: DriverError) -> Status {

@@ -13,6 +13,7 @@ mod ending;
 mod errors;
 mod events;
 mod exec;
+mod files;
 mod gate;
 mod keys;
 mod listener;
@@ -21,6 +22,7 @@ mod network;
 mod owner;
 mod sandboxes;
 mod serve;
+mod transfer;
 
 pub use keys::{KeyError, KeyFile, KeyRecord, Keys, NewKey, RunKey};
 pub use metrics::MetricsPort;

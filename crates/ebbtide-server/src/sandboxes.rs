@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::caller::Caller;
 use crate::ending::Ending;
-use crate::{ServerConfig, errors, exec};
+use crate::{ServerConfig, errors, exec, files};
 
 const DEFAULT_PAGE_SIZE: usize = 1000;
 const MAX_PAGE_SIZE: usize = 10_000;
@@ -111,6 +111,20 @@ impl SandboxService for Sandboxes {
             failed_sandbox_ids: ids(outcome.failed),
             retryable_failed_sandbox_ids: ids(outcome.retryable),
         }))
+    }
+
+    async fn read_file(
+        &self,
+        request: Request<wire::ReadFileRequest>,
+    ) -> Result<Response<wire::ReadFileResponse>, Status> {
+        files::read(self, request).await
+    }
+
+    async fn write_file(
+        &self,
+        request: Request<wire::WriteFileRequest>,
+    ) -> Result<Response<wire::WriteFileResponse>, Status> {
+        files::write(self, request).await
     }
 
     async fn stream_exec(

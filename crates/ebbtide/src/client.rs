@@ -64,7 +64,7 @@ pub(crate) type Keyed = InterceptedService<Channel, ApiKey>;
 #[derive(Debug, Clone)]
 pub struct Client {
     sandboxes: SandboxServiceClient<Keyed>,
-    own: EbbtideServiceClient<Keyed>,
+    pub(crate) own: EbbtideServiceClient<Keyed>,
 }
 
 impl Client {

@@ -20,6 +20,7 @@ mod deadline;
 mod destroy;
 mod end;
 mod exec;
+mod files;
 mod log;
 mod owner;
 pub mod scripts;
@@ -115,6 +116,10 @@ checks! {
         interrupt_byte_is_a_signal_for_the_foreground, end_of_file_byte_ends_the_input,
         shutting_the_keyboard_down_ends_the_input, terminal_is_hung_up_with_its_stream,
         everything_a_terminal_showed_comes_before_the_exit;
+    files: written_file_is_read_back, replaced_file_keeps_its_mode, dropped_write_leaves_the_old_file,
+        write_of_another_size_is_refused, paths_that_lead_to_no_file_are_typed_errors,
+        large_file_is_intact_both_ways, mounted_files_are_there_first_and_cannot_be_written,
+        files_after_the_end_are_refused;
     end: exit_code_of_the_main_command_is_reported, signal_of_the_main_command_is_reported,
         report_is_repeated_until_destroy, waiting_ends_with_destroy, killed_init_is_reported;
     stop: stop_lets_a_handler_finish, stop_escalates_after_the_grace, stop_without_grace_kills_at_once,

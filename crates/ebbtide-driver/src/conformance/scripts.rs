@@ -64,6 +64,12 @@ pub const HANDLES_INTERRUPT: &str = "trap 'exit 6' INT; echo ready; while :; do 
 /// Says that it is ready; leaves a mark on SIGHUP.
 pub const HANDLES_HANG_UP: &str =
     "trap ': > /tmp/mark; exit 0' HUP; echo ready; while :; do sleep 0.05; done";
+/// A path for a mounted file that holds its own path.
+pub const MOUNTED: &str = "/opt/some/mounted/file";
+/// Copies it, and stays.
+pub const KEEP_MOUNTED: &str = "cat /opt/some/mounted/file > /tmp/kept; : > /tmp/ready; exec sleep 300";
+/// Waits until it is copied, and shows the copy.
+pub const SHOW_KEPT: &str = "until test -e /tmp/ready; do sleep 0.05; done; cat /tmp/kept";
 
 /// The last of the numbers that [`COUNT`] writes: 4 MB.
 pub const COUNT_TO: u64 = 600_000;

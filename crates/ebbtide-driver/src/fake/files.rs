@@ -81,7 +81,7 @@ pub(super) fn open_write(
         () if leads_through_a_file(sandbox, &file) => FileErrorKind::NotDirectory,
         () if path.ends_with('/') || is_directory(sandbox, &file) => FileErrorKind::IsDirectory,
         () if file == "/dev/null" => FileErrorKind::NotRegular,
-        () if mounted => FileErrorKind::Busy,
+        () if mounted => FileErrorKind::ReadOnly,
         () => {
             let target = Target::File { path: file, options };
             return Ok(Box::new(Gathering { sandbox: Arc::clone(sandbox), target, bytes: Vec::new() }));

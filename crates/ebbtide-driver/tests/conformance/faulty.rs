@@ -15,7 +15,7 @@ use ebbtide_model::{Command, ExitStatus, HOST_IMAGE, OwnerProcess, SandboxId, St
 use tokio::task::JoinSet;
 
 use crate::fault::Fault;
-use crate::{faulty_exec, faulty_log};
+use crate::{faulty_exec, faulty_files, faulty_log};
 
 /// Longer than any check.
 const NEVER: Duration = Duration::from_secs(1000);
@@ -65,6 +65,7 @@ impl Faulty {
         let mut plan = plan.clone();
         match self.fault {
             Fault::UnknownImageAccepted => plan.image = HOST_IMAGE.to_owned(),
+            Fault::MountedFilesForgotten => plan.files.clear(),
             Fault::EnvironmentOfMainLost => plan.main.env.clear(),
             Fault::IdleWaitsOutTheGrace if plan.main.argv.is_empty() => {
                 let deaf = "trap '' TERM; sleep 1000";
@@ -165,7 +166,7 @@ impl Driver for Faulty {
     }
 
     async fn open_read(&self, id: &SandboxId, path: &str) -> Result<FileRead, DriverError> {
-        self.inner.open_read(id, path).await
+        faulty_files::open_read(&self.inner, self.fault, id, path).await
     }
 
     async fn open_write(
@@ -174,7 +175,7 @@ impl Driver for Faulty {
         path: &str,
         options: WriteOptions,
     ) -> Result<Box<dyn Sink>, DriverError> {
-        self.inner.open_write(id, path, options).await
+        faulty_files::open_write(&self.inner, self.fault, id, path, options).await
     }
 
     async fn pack(&self, id: &SandboxId, path: &str) -> Result<Box<dyn Content>, DriverError> {

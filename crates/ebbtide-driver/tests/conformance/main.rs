@@ -4,6 +4,7 @@
 mod fault;
 mod faulty;
 mod faulty_exec;
+mod faulty_files;
 mod faulty_log;
 
 use std::collections::BTreeSet;

@@ -1,12 +1,13 @@
 //! Talking to an init: one connection per request.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Seek as _, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use ebbtide_driver::{DriverError, Exec, ExecRequest, ExecStdin, SandboxPlan, WindowSize};
-use ebbtide_model::{OwnerProcess, SandboxId, StopOptions};
+use ebbtide_model::{MountedFile, OwnerProcess, SandboxId, StopOptions};
+use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::exec::{ExecStream, Output, pipe_writer};
@@ -21,7 +22,7 @@ impl Inner {
     /// Gives an init its request.
     pub(super) async fn start(&self, plan: &SandboxPlan) -> Result<(), DriverError> {
         let mut fds: Vec<OwnedFd> = Vec::new();
-        // The place of the log is kept, so that the owner's descriptor is always the second.
+        // The places are fixed: the log, the mounted files if there are any, the owner if there is one.
         fds.push(self.open_log(plan)?);
         let owner = match plan.owner {
             None => Owner::Nobody,
@@ -38,7 +39,11 @@ impl Inner {
             main: plan.main.clone(),
             lifetime: plan.lifetime,
             owner,
+            files: plan.files.iter().map(|file| (file.path.clone(), file.size() as u64)).collect(),
         };
+        if !plan.files.is_empty() {
+            fds.insert(1, in_memory(&plan.files)?);
+        }
         let init = self.connect(&plan.id)?;
         let (answer, _) = self.ask(&plan.id, &init, &ToInit::Start(start), &fds).await?;
         match answer {
@@ -46,6 +51,7 @@ impl Inner {
             FromInit::StartFailed(error) => {
                 Err(spawn_error(error, &plan.main.argv, plan.main.working_dir.as_deref()))
             }
+            FromInit::MountFailed(error) => Err(error.into()),
             FromInit::NotRunning => Err(DriverError::NotRunning(plan.id.clone())),
             other => Err(DriverError::Protocol(format!("{other:?}"))),
         }
@@ -122,7 +128,7 @@ impl Inner {
         }
     }
 
-    fn connect(&self, id: &SandboxId) -> Result<Packets, DriverError> {
+    pub(super) fn connect(&self, id: &SandboxId) -> Result<Packets, DriverError> {
         Packets::connect(&self.dirs.socket(id.as_str())).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => DriverError::NotFound(id.clone()),
             io::ErrorKind::ConnectionRefused => DriverError::NotRunning(id.clone()),
@@ -130,7 +136,7 @@ impl Inner {
         })
     }
 
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         id: &SandboxId,
         init: &Packets,
@@ -149,6 +155,17 @@ impl Inner {
             Err(_) => Err(DriverError::Unavailable(format!("the init of sandbox {id} does not answer"))),
         }
     }
+}
+
+/// A memory file of what all of them hold, one after the other.
+fn in_memory(files: &[MountedFile]) -> Result<OwnedFd, DriverError> {
+    let write = || {
+        let mut memory = File::from(memfd_create(c"ebb-files", MemfdFlags::CLOEXEC)?);
+        files.iter().try_for_each(|file| memory.write_all(file.content()))?;
+        memory.rewind()?;
+        Ok::<_, io::Error>(memory.into())
+    };
+    write().map_err(|error| DriverError::io("keep the mounted files in memory", error))
 }
 
 /// A descriptor of the owner, if it lives and is the process that was meant.

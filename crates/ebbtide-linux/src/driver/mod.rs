@@ -1,6 +1,7 @@
 //! The daemon's side: the launcher and the inits behind the driver trait.
 
 mod exec;
+mod files;
 mod init_client;
 mod launcher_client;
 mod packets;
@@ -261,25 +262,25 @@ impl Driver for LinuxDriver {
         self.inner.exec(id, request).await
     }
 
-    async fn open_read(&self, _: &SandboxId, _: &str) -> Result<FileRead, DriverError> {
-        Err(no_files())
+    async fn open_read(&self, id: &SandboxId, path: &str) -> Result<FileRead, DriverError> {
+        self.inner.open_read(id, path).await
     }
 
     async fn open_write(
         &self,
-        _: &SandboxId,
-        _: &str,
-        _: WriteOptions,
+        id: &SandboxId,
+        path: &str,
+        options: WriteOptions,
     ) -> Result<Box<dyn Sink>, DriverError> {
-        Err(no_files())
+        self.inner.open_write(id, path, options).await
     }
 
     async fn pack(&self, _: &SandboxId, _: &str) -> Result<Box<dyn Content>, DriverError> {
-        Err(no_files())
+        Err(no_archives())
     }
 
     async fn unpack(&self, _: &SandboxId, _: &str) -> Result<Box<dyn Sink>, DriverError> {
-        Err(no_files())
+        Err(no_archives())
     }
 
     async fn stop(&self, id: &SandboxId, options: StopOptions) -> Result<(), DriverError> {
@@ -325,9 +326,9 @@ impl Driver for LinuxDriver {
     }
 }
 
-fn no_files() -> DriverError {
-    let help = "use commands (cat, tar) for now";
-    DriverError::Unsupported { missing: "a way to its files".to_owned(), help: help.to_owned() }
+fn no_archives() -> DriverError {
+    let help = "use tar as a command for now";
+    DriverError::Unsupported { missing: "a way to whole directories".to_owned(), help: help.to_owned() }
 }
 
 async fn join<T>(task: tokio::task::JoinHandle<Result<T, DriverError>>) -> Result<T, DriverError> {

@@ -15,11 +15,24 @@ pub(super) struct Packets(AsyncFd<OwnedFd>);
 
 impl Packets {
     /// Connects to a listening socket; never waits.
-    #[expect(unsafe_code, reason = "tokio asks its callers to vouch for the descriptor")]
     pub(super) fn connect(path: &Path) -> io::Result<Self> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
         connect(&socket, &SocketAddrUnix::new(path)?)?;
+        Self::register(socket)
+    }
+
+    /// Takes over a descriptor that was passed on, which must be such a socket.
+    pub(super) fn adopt(socket: OwnedFd) -> io::Result<Self> {
+        if rustix::net::sockopt::socket_type(&socket)? != SocketType::SEQPACKET {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        rustix::io::ioctl_fionbio(&socket, true)?;
+        Self::register(socket)
+    }
+
+    #[expect(unsafe_code, reason = "tokio asks its callers to vouch for the descriptor")]
+    fn register(socket: OwnedFd) -> io::Result<Self> {
         // SAFETY: the socket is owned by the AsyncFd, so it is open for as long as it is registered.
         Ok(Self(unsafe { AsyncFd::register(socket) }?))
     }

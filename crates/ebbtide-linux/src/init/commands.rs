@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -13,11 +14,12 @@ use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatus, kill_process_group, wait, waitid, waitpid,
 };
 
+use super::help::Helper;
 use super::server::{MAIN_STDERR, MAIN_STDOUT};
 use super::spawn::{Cage, Spawn, at};
 use super::streams::{Pipes, make_terminal};
 use crate::main_log::LogWriter;
-use crate::protocol::{Exec, SpawnError, SpawnStage};
+use crate::protocol::{Exec, FileTask, SpawnError, SpawnStage};
 
 /// How long a command whose stream is gone has between two signals.
 const ABANDONED_GRACE: Duration = Duration::from_secs(2);
@@ -60,8 +62,16 @@ pub(super) struct Started {
     pub(super) fds: Vec<OwnedFd>,
 }
 
+/// What a process was started for.
+#[derive(Clone, Copy)]
+enum Work {
+    Command,
+    OnTerminal,
+    Help,
+}
+
 struct Running {
-    terminal: bool,
+    work: Work,
     /// The next signal and its time, once the stream is gone.
     next: Option<(Instant, i32)>,
 }
@@ -119,10 +129,20 @@ impl Commands {
         };
         let started = at(SpawnStage::Prepare, streams).and_then(|(inside, fds)| {
             let pid = self.cage.spawn(&command, &inside)?;
-            self.running.insert(pid, Running { terminal: inside.terminal, next: None });
+            let work = if inside.terminal { Work::OnTerminal } else { Work::Command };
+            self.running.insert(pid, Running { work, next: None });
             Ok(Started { pid, fds })
         });
         Some(started)
+    }
+
+    /// Starts a helper for a file.
+    pub(super) fn help(&mut self, task: FileTask) -> Option<io::Result<Started>> {
+        let defaults = self.defaults.as_ref()?;
+        Some(self.cage.help(task, &defaults.working_dir).map(|Helper { pid, control, content }| {
+            self.running.insert(pid, Running { work: Work::Help, next: None });
+            Started { pid, fds: vec![control, content] }
+        }))
     }
 
     /// Sends a signal to a command's process group, if the command has not ended.
@@ -137,12 +157,17 @@ impl Commands {
     /// Ends a command whose stream is gone. One that has ended leaves its background processes alone.
     ///
     /// A terminal is hung up first, as the kernel does with one whose other side goes: a shell passes SIGHUP on to
-    /// its jobs and ends, where it would ignore SIGTERM.
+    /// its jobs and ends, where it would ignore SIGTERM. A helper hears of it by the end of its pipe, and has the
+    /// grace to undo what it has begun.
     pub(super) fn abandon(&mut self, pid: i32) {
         let Some(command) = self.running.get_mut(&pid) else { return };
-        let hung_up = command.terminal;
-        command.next = Some((Instant::now(), if hung_up { libc::SIGHUP } else { libc::SIGTERM }));
-        self.signal_due(Instant::now());
+        let now = Instant::now();
+        command.next = Some(match command.work {
+            Work::Command => (now, libc::SIGTERM),
+            Work::OnTerminal => (now, libc::SIGHUP),
+            Work::Help => (now + ABANDONED_GRACE, libc::SIGKILL),
+        });
+        self.signal_due(now);
     }
 
     /// When the next signals of abandoned commands are due.

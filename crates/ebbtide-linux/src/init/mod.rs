@@ -6,6 +6,8 @@
 
 mod commands;
 mod deadlines;
+mod help;
+mod mounted;
 mod requests;
 mod server;
 mod setup;

@@ -7,7 +7,7 @@ use rustix::event::epoll;
 use serde::Serialize;
 
 use super::commands::Started;
-use super::server::Server;
+use super::server::{Server, StartError};
 use crate::protocol::{self, FromInit, ToInit};
 
 /// The most connections at a time; far above what a daemon opens, far below the descriptor limit.
@@ -79,13 +79,23 @@ impl Server {
             ToInit::Start(_) if self.stopping() => self.answer(index, &FromInit::NotRunning),
             ToInit::Start(start) => match self.start(start, fds) {
                 Ok(()) => self.answer(index, &FromInit::Started),
-                Err(error) => self.answer(index, &FromInit::StartFailed(error)),
+                Err(StartError::Spawn(error)) => self.answer(index, &FromInit::StartFailed(error)),
+                Err(StartError::Mount(error)) => self.answer(index, &FromInit::MountFailed(error)),
             },
             ToInit::Exec(_) if self.stopping() => self.answer(index, &FromInit::NotRunning),
             ToInit::Exec(exec) => match self.commands.exec(exec) {
                 None => self.answer(index, &FromInit::NotRunning),
                 Some(Err(error)) => self.answer(index, &FromInit::ExecFailed(error)),
-                Some(Ok(started)) => self.exec_started(index, &started),
+                Some(Ok(started)) => self.hand_over(index, &started, &FromInit::ExecStarted),
+            },
+            ToInit::File(_) if self.stopping() => self.answer(index, &FromInit::NotRunning),
+            ToInit::File(task) => match self.commands.help(task) {
+                None => self.answer(index, &FromInit::NotRunning),
+                Some(Err(error)) => {
+                    let errno = error.raw_os_error().unwrap_or(libc::EIO);
+                    self.answer(index, &FromInit::HelperFailed(errno));
+                }
+                Some(Ok(started)) => self.hand_over(index, &started, &FromInit::HelperStarted),
             },
             ToInit::Signal(signal) => {
                 if let Some(pid) = self.connections.get(index).and_then(|connection| connection.command) {
@@ -99,12 +109,12 @@ impl Server {
         }
     }
 
-    /// Hands over the command's streams. They are closed here afterwards, so that only the other side holds them.
-    fn exec_started(&mut self, index: usize, started: &Started) {
+    /// Hands over a process's streams. They are closed here afterwards, so that only the other side holds them.
+    fn hand_over(&mut self, index: usize, started: &Started, message: &FromInit) {
         let fds: Vec<_> = started.fds.iter().map(AsFd::as_fd).collect();
         let sent = self.connections.0[index].as_mut().is_some_and(|connection| {
             connection.command = Some(started.pid);
-            protocol::send(&connection.socket, &FromInit::ExecStarted, &fds).is_ok()
+            protocol::send(&connection.socket, message, &fds).is_ok()
         });
         if !sent {
             self.close(index);

@@ -4,15 +4,16 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Instant, SystemTime};
 
-use ebbtide_driver::{EndCause, EndReport};
+use ebbtide_driver::{EndCause, EndReport, FileError};
 use rustix::event::epoll;
 use rustix::net::{SocketFlags, accept_with};
 
 use super::commands::Commands;
 use super::deadlines::Timer;
+use super::mounted;
 use super::requests::{Connection, Connections};
 use super::spawn::Cage;
-use crate::protocol::{Owner, Start};
+use crate::protocol::{Owner, SpawnError, Start};
 use crate::run_record::RunRecord;
 use crate::sys::SignalFd;
 use crate::sys_error::{Step, SysError};
@@ -26,6 +27,24 @@ pub(super) const MAIN_STDOUT: u64 = 5;
 pub(super) const MAIN_STDERR: u64 = 6;
 /// The first token of a connection.
 const CONNECTION: u64 = 16;
+
+/// Why a request could not be carried out.
+pub(super) enum StartError {
+    Spawn(SpawnError),
+    Mount(FileError),
+}
+
+impl From<SpawnError> for StartError {
+    fn from(error: SpawnError) -> Self {
+        Self::Spawn(error)
+    }
+}
+
+impl From<FileError> for StartError {
+    fn from(error: FileError) -> Self {
+        Self::Mount(error)
+    }
+}
 
 /// What the server works with besides its socket.
 pub(super) struct Resources {
@@ -143,15 +162,14 @@ impl Server {
     }
 
     /// Takes the request, once.
-    pub(super) fn start(
-        &mut self,
-        start: Start,
-        mut fds: Vec<OwnedFd>,
-    ) -> Result<(), crate::protocol::SpawnError> {
+    pub(super) fn start(&mut self, start: Start, mut fds: Vec<OwnedFd>) -> Result<(), StartError> {
         if self.commands.started() {
             return Ok(());
         }
         let log = if fds.is_empty() { None } else { Some(File::from(fds.remove(0))) };
+        if !start.files.is_empty() && !fds.is_empty() {
+            mounted::put(&start.files, File::from(fds.remove(0)))?;
+        }
         self.lifetime.set(start.lifetime);
         match start.owner {
             Owner::Nobody => {}

@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use ebbtide_driver::FileError;
 use ebbtide_model::{Command, ExitStatus};
 use serde::{Deserialize, Serialize};
+
+use super::helper::FileTask;
 
 /// What the daemon asks an init for.
 #[derive(Debug, Serialize, Deserialize)]
@@ -18,6 +21,8 @@ pub(crate) enum ToInit {
     Signal(i32),
     /// End, with this much time between SIGTERM and SIGKILL.
     Stop { grace: Duration },
+    /// Start a helper for a file; the connection is the helper's life.
+    File(FileTask),
 }
 
 /// A sandbox's request.
@@ -27,6 +32,9 @@ pub(crate) struct Start {
     pub(crate) main: Command,
     pub(crate) lifetime: Duration,
     pub(crate) owner: Owner,
+    /// Path and size of each mounted file. What they hold travels one after the other in a memory file, right behind
+    /// the log; there is none without files.
+    pub(crate) files: Vec<(String, u64)>,
 }
 
 /// What is known of the process that owns the sandbox.
@@ -75,6 +83,12 @@ pub(crate) enum FromInit {
     Stopping,
     /// The request has not been given yet, or the end has begun.
     NotRunning,
+    /// A helper works. With it travel a socket to speak to it and the end of a pipe for the content.
+    HelperStarted,
+    /// No helper could be started, with the kernel's error number.
+    HelperFailed(i32),
+    /// A mounted file could not be put in its place; the init waits to be destroyed.
+    MountFailed(FileError),
 }
 
 /// Why a command could not be run.

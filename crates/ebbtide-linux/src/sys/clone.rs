@@ -17,6 +17,8 @@ impl CloneFlags {
             | libc::CLONE_NEWIPC
             | libc::CLONE_NEWUTS) as u64,
     );
+    /// A plain copy that the parent does not wait for.
+    pub(crate) const NONE: Self = Self(0);
     /// The parent goes on once the child has called exec or has ended.
     pub(crate) const WAIT_FOR_EXEC: Self = Self(libc::CLONE_VFORK as u64);
 }

@@ -61,6 +61,12 @@ pub(crate) fn reset_signal_actions() {
     }
 }
 
+/// Sends the process SIGALRM after this many seconds; never with 0.
+pub(crate) fn alarm(seconds: u32) {
+    // SAFETY: takes a number only.
+    unsafe { libc::alarm(seconds) };
+}
+
 /// Unblocks every signal.
 pub(crate) fn unblock_signals() {
     let set = signal_set(&[]);

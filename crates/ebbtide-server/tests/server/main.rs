@@ -6,6 +6,7 @@ mod daemon;
 mod errors;
 mod events;
 mod exec;
+mod files;
 mod idle;
 mod lifecycle;
 mod listing;
