@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use ebbtide_model::{Command, ExitStatus};
+use ebbtide_model::{Command, ExitStatus, WindowSize};
 use tokio::io::AsyncWrite;
 
 use crate::DriverError;
@@ -20,33 +20,6 @@ pub struct ExecRequest {
     /// writes to its terminal, on whatever stream, is [`ExecEvent::Stdout`]. `TERM` is `xterm-256color` unless the
     /// environment says otherwise.
     pub terminal: Option<WindowSize>,
-}
-
-/// The size of a terminal, in characters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WindowSize {
-    /// The width; 0 is the usual one.
-    pub columns: u16,
-    /// The height; 0 is the usual one.
-    pub rows: u16,
-}
-
-impl WindowSize {
-    /// The size of a terminal of which nothing is known.
-    pub const USUAL: Self = Self { columns: 80, rows: 24 };
-
-    /// This size, with the usual one for what is not given.
-    #[must_use]
-    pub fn or_usual(self) -> Self {
-        let given = |one: u16, usual| if one == 0 { usual } else { one };
-        Self { columns: given(self.columns, Self::USUAL.columns), rows: given(self.rows, Self::USUAL.rows) }
-    }
-}
-
-impl Default for WindowSize {
-    fn default() -> Self {
-        Self::USUAL
-    }
 }
 
 /// Where a caller writes the command's standard input. Dropping it is end of file for the command.

@@ -17,9 +17,11 @@ mod plan;
 use async_trait::async_trait;
 use ebbtide_model::{SandboxId, StopOptions};
 
+pub use ebbtide_model::WindowSize;
+
 pub use end::{DestroyOutcome, EndCause, EndReport, Existing, Leftover, Phase, Receipt};
 pub use error::DriverError;
-pub use exec::{Exec, ExecControl, ExecEvent, ExecEvents, ExecRequest, ExecStdin, WindowSize};
+pub use exec::{Exec, ExecControl, ExecEvent, ExecEvents, ExecRequest, ExecStdin};
 pub use file::{Content, FileError, FileErrorKind, FileRead, Sink, WriteOptions};
 pub use log::{LogBefore, LogMark, LogRecord, LogStream, MainLog};
 pub use plan::SandboxPlan;

@@ -16,6 +16,7 @@ mod resources;
 mod spec;
 mod state;
 mod stop;
+mod terminal;
 
 pub use error::{ErrorReason, Invalid};
 pub use id::SandboxId;
@@ -30,3 +31,4 @@ pub use resources::{Amounts, EffectiveResources, Resources};
 pub use spec::{Command, HOST_IMAGE, SandboxSpec};
 pub use state::{Event, InvalidTransition, State};
 pub use stop::StopOptions;
+pub use terminal::WindowSize;

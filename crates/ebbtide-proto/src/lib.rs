@@ -11,7 +11,7 @@ mod show;
 mod spec;
 mod unsupported;
 
-pub use exec::exec_command;
+pub use exec::{exec_command, window_size};
 pub use refusal::Refusal;
 pub use show::{RUNNER_ID, Shown, sandbox_message, state_from_message, timestamp};
 pub use spec::sandbox_spec;

@@ -127,6 +127,13 @@ impl SandboxService for Sandboxes {
         files::write(self, request).await
     }
 
+    async fn exec(
+        &self,
+        request: Request<wire::ExecRequest>,
+    ) -> Result<Response<wire::ExecResponse>, Status> {
+        exec::unary(self, request).await
+    }
+
     async fn stream_exec(
         &self,
         request: Request<Streaming<wire::ExecStreamRequest>>,

@@ -56,28 +56,35 @@ pub(super) async fn discipline(
     screen: mpsc::Sender<ExecEvent>,
 ) {
     let Some(mut typed) = typed else { return std::future::pending().await };
-    let mut line = Vec::new();
-    while let Ok(byte) = typed.read_u8().await {
-        let (echo, whole) = match byte {
-            INTERRUPT => {
-                line.clear();
-                sandbox.processes.signal_group(leader, libc::SIGINT);
-                (b"^C".to_vec(), false)
+    let (mut piece, mut line) = ([0; 1024], Vec::new());
+    while let Ok(length @ 1..) = typed.read(&mut piece).await {
+        let (mut echo, mut whole, mut over) = (Vec::new(), Vec::new(), false);
+        for &byte in &piece[..length] {
+            match byte {
+                INTERRUPT => {
+                    line.clear();
+                    echo.extend(b"^C");
+                    sandbox.processes.signal_group(leader, libc::SIGINT);
+                }
+                END_OF_FILE if line.is_empty() => {
+                    over = true;
+                    break;
+                }
+                END_OF_FILE => whole.append(&mut line),
+                b'\r' | b'\n' => {
+                    echo.extend(b"\r\n");
+                    line.push(b'\n');
+                    whole.append(&mut line);
+                }
+                byte => {
+                    echo.push(byte);
+                    line.push(byte);
+                }
             }
-            END_OF_FILE if line.is_empty() => return,
-            END_OF_FILE => (Vec::new(), true),
-            b'\r' | b'\n' => {
-                line.push(b'\n');
-                (b"\r\n".to_vec(), true)
-            }
-            byte => {
-                line.push(byte);
-                (vec![byte], false)
-            }
-        };
+        }
         // A screen that nobody looks at any more does not stop the keyboard.
         let _ = screen.send(ExecEvent::Stdout(echo)).await;
-        if whole && command.write_all(&std::mem::take(&mut line)).await.is_err() {
+        if command.write_all(&whole).await.is_err() || over {
             return;
         }
     }

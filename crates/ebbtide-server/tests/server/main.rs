@@ -11,3 +11,5 @@ mod idle;
 mod lifecycle;
 mod listing;
 mod network;
+mod terminal;
+mod unary_exec;

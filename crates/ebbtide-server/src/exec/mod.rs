@@ -5,24 +5,27 @@
 //! command that does not read must not stop its output. Both belong to the answer's stream: when that is
 //! dropped (the client cancelled, died, or its deadline is over), the command ends.
 
+mod input;
+mod unary;
+
 use std::time::{Duration, SystemTime};
 
 use ebbtide_control::ControlError;
-use ebbtide_driver::{DriverError, ExecEvent, ExecEvents, ExecRequest, ExecStdin};
-use ebbtide_model::Invalid;
+use ebbtide_driver::{DriverError, ExecEvent, ExecEvents, ExecRequest};
 use ebbtide_proto::bytes::Bytes;
 use ebbtide_proto::coreweave::sandbox::v1 as wire;
 use ebbtide_proto::{exec_command, timestamp};
 use futures::stream;
-use tokio::io::AsyncWriteExt as _;
 use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
 use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
-use tracing::debug;
 use wire::exec_stream_output::Stream;
 use wire::exec_stream_request::Message as Input;
 use wire::exec_stream_response::Message as Output;
+
+use input::{Feed, Messages, refused};
+pub(crate) use unary::unary;
 
 use crate::caller::Caller;
 use crate::deadline::Deadline;
@@ -42,17 +45,17 @@ pub(crate) async fn stream(
 ) -> Result<Response<BoxStream<wire::ExecStreamResponse>>, Status> {
     let caller = Caller::from_request(&request)?;
     let deadline = request.extensions().get::<Deadline>().copied();
-    let mut input = request.into_inner();
-    let mut init = match timeout(INIT, next(&mut input)).await {
+    let mut messages = Messages::new(request.into_inner());
+    let mut init = match timeout(INIT, messages.next()).await {
         Ok(Ok(Some(Input::Init(init)))) => init,
         Ok(Err(status)) => return Err(status),
-        Ok(Ok(_)) | Err(_) => return Err(protocol("init", "is not the first message", "init first")),
+        Ok(Ok(_)) | Err(_) => return Err(refused("init", "is not the first message", "init first")),
     };
     let id = std::mem::take(&mut init.sandbox_id);
     sandboxes.check_container(&caller, &id, &init.container).await.map_err(errors::control)?;
-    let command = exec_command(init).map_err(errors::refusal)?;
+    let (command, terminal) = exec_command(init).map_err(errors::invalid)?;
     // Whether there will be input cannot be known yet; without any the client closes its side soon.
-    let request = ExecRequest { command, stdin: true, terminal: None };
+    let request = ExecRequest { command, stdin: true, terminal };
     let exec = match sandboxes.control.exec(&caller.principal, &id, request).await {
         Ok(exec) => exec,
         Err(ControlError::Driver(error)) if start_error(&error).is_some() => {
@@ -63,7 +66,8 @@ pub(crate) async fn stream(
         Err(error) => return Err(errors::control(error)),
     };
     let mut tasks = JoinSet::new();
-    tasks.spawn(feed(input, exec.stdin));
+    let feed = Feed { messages, stdin: exec.stdin, control: exec.control, terminal: terminal.is_some() };
+    tasks.spawn(feed.run());
     let running = Running {
         events: exec.events,
         input: tasks,
@@ -87,10 +91,6 @@ fn start_error(error: &DriverError) -> Option<&'static str> {
 
 fn frame(message: Output) -> wire::ExecStreamResponse {
     wire::ExecStreamResponse { message: Some(message) }
-}
-
-fn protocol(field: &str, problem: &str, accepted: &str) -> Status {
-    errors::invalid(Invalid::new(field, problem, accepted))
 }
 
 #[derive(PartialEq, Eq)]
@@ -162,44 +162,4 @@ async fn over(deadline: Option<Deadline>) {
 
 fn output(stream: Stream, data: Vec<u8>) -> Output {
     Output::Output(wire::ExecStreamOutput { stream: stream.into(), data: Bytes::from(data) })
-}
-
-/// The next message of the client; `None` once it has closed its side.
-async fn next(input: &mut Streaming<wire::ExecStreamRequest>) -> Result<Option<Input>, Status> {
-    match input.message().await.map_err(errors::typed)? {
-        None => Ok(None),
-        Some(wire::ExecStreamRequest { message: Some(message) }) => Ok(Some(message)),
-        Some(wire::ExecStreamRequest { message: None }) => {
-            Err(protocol("message", "is empty or not known", "init, stdin or close"))
-        }
-    }
-}
-
-/// Hands the client's input to the command until the client closes its side. Goes on reading after the command
-/// has stopped to, so that a client which still writes is not stuck.
-async fn feed(
-    mut input: Streaming<wire::ExecStreamRequest>,
-    mut stdin: Option<ExecStdin>,
-) -> Result<(), Status> {
-    while let Some(message) = next(&mut input).await? {
-        match message {
-            Input::Stdin(data) => {
-                if let Some(pipe) = &mut stdin
-                    && let Err(error) = write(pipe, &data).await
-                {
-                    debug!(%error, "a command has closed its input");
-                    stdin = None;
-                }
-            }
-            Input::Close(_) => stdin = None,
-            Input::Resize(_) => return Err(protocol("resize", "is for terminals only", "stdin or close")),
-            Input::Init(_) => return Err(protocol("init", "came twice", "stdin or close")),
-        }
-    }
-    Ok(())
-}
-
-async fn write(pipe: &mut ExecStdin, data: &[u8]) -> std::io::Result<()> {
-    pipe.write_all(data).await?;
-    pipe.flush().await
 }
