@@ -15,6 +15,9 @@ pub(super) struct Hybrid {
 }
 
 const CPU_PERIOD_US: u64 = 100_000;
+/// What an ended slot may leave charged to a memory cgroup that the next one takes over: the kernel keeps some pages
+/// ahead for each processor.
+const MOST_LEFT_CHARGED: u64 = 1 << 20;
 
 impl Hybrid {
     pub(super) fn new(v2: Tree, memory: Tree, pids: Tree, cpu: Tree) -> Self {
@@ -27,6 +30,16 @@ impl Hybrid {
             removed += u32::from(self.v2.remove(slot, leaf)?);
         }
         Ok(removed)
+    }
+
+    /// Whether a memory cgroup is as good as new, once its bounds are lifted: little is charged to it, and it never
+    /// met its bound.
+    fn renew_memory(&self, slot: &str) -> bool {
+        let number = |file| self.memory.read(slot, "", file).and_then(|text| text.trim().parse::<u64>().ok());
+        number("memory.usage_in_bytes").is_some_and(|left| left <= MOST_LEFT_CHARGED)
+            && number("memory.failcnt") == Some(0)
+            // The next bound may be above this one, and memory's may not be above that of memory and swap.
+            && self.memory.write_if_there(slot, "", "memory.memsw.limit_in_bytes", "-1").is_ok()
     }
 
     fn v1(&self) -> [&Tree; 3] {
@@ -77,12 +90,16 @@ impl Backend for Hybrid {
         Ok(removed + self.remove_v2(slot)?)
     }
 
-    fn recycle(&self, slot: &str) -> Result<u32, SysError> {
-        // What the slot has used stays charged to a memory cgroup, and kernels kill what is cloned into a v2 cgroup
-        // that has been killed before (seen on 6.18). The other two only count what lives.
-        let memory = u32::from(self.memory.remove(slot, "")?);
+    fn recycle(&self, slot: &str, killed: bool) -> Result<u32, SysError> {
+        let mut removed = 0;
+        if !self.renew_memory(slot) {
+            removed += u32::from(self.memory.remove(slot, "")?);
+        }
         self.cpu.write_if_there(slot, "", "cpu.cfs_quota_us", "-1")?;
-        Ok(memory + self.remove_v2(slot)?)
+        if killed {
+            removed += self.remove_v2(slot)?;
+        }
+        Ok(removed)
     }
 
     fn slots(&self) -> Vec<String> {

@@ -50,9 +50,14 @@ pub(crate) trait Backend {
     /// Removes the cgroups of a slot; answers how many there were. Fails with `EBUSY` while a process is left.
     fn remove(&self, slot: &str) -> Result<u32, SysError>;
     /// Removes what remembers an ended slot, and leaves the rest to the next of the same name; answers how many it
-    /// released. Fails with `EBUSY` while a process is left.
-    fn recycle(&self, slot: &str) -> Result<u32, SysError> {
+    /// released. To be called once [`Backend::is_empty`]. `killed` says that [`Backend::kill`] was used: kernels
+    /// kill what is cloned into a cgroup that was ever killed (seen on 6.18).
+    fn recycle(&self, slot: &str, _killed: bool) -> Result<u32, SysError> {
         self.remove(slot)
+    }
+    /// Whether no process of the slot is left.
+    fn is_empty(&self, slot: &str) -> bool {
+        self.v2().read(slot, "", "cgroup.events").is_none_or(|events| events.contains("populated 0"))
     }
     /// Every slot that has a cgroup.
     fn slots(&self) -> Vec<String>;

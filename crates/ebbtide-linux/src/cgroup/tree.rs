@@ -103,6 +103,11 @@ impl Tree {
         .step(|| format!("write {value:?} to {}", path.display()))
     }
 
+    /// A file's text; nothing where the kernel does not offer it.
+    pub(super) fn read(&self, slot: &str, leaf: &str, file: &str) -> Option<String> {
+        fs::read_to_string(self.path(slot, leaf).join(file)).ok()
+    }
+
     pub(super) fn give(&self, slot: &str, leaf: &str, file: &str, uid: u32) -> Result<(), SysError> {
         let path = self.path(slot, leaf).join(file);
         chown(&path, Some(uid), None).step(|| format!("give {} to the sandbox", path.display()))

@@ -61,7 +61,7 @@ impl Launcher {
             .and_then(|()| self.dirs.claim(&slot.name, &waiting.id).map_err(|error| failed(&error)));
         match result {
             Ok(()) => slot.sandbox = Some(waiting.id.clone()),
-            Err(_) => drop(self.cgroups.kill(&slot.name)),
+            Err(_) => slot.kill(&*self.cgroups),
         }
         result
     }
@@ -76,7 +76,7 @@ impl Launcher {
         if let Some(slot) = self.slots[index].as_mut() {
             slot.waiters.push((connection, seq, Instant::now()));
             if slot.phase == Phase::Ready {
-                let _ = self.cgroups.kill(&slot.name);
+                slot.kill(&*self.cgroups);
                 return;
             }
         }

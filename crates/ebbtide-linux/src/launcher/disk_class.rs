@@ -73,6 +73,13 @@ impl DiskClass {
         }
     }
 
+    /// The directory of a slot.
+    pub(super) fn place(&self, slot: &str) -> PathBuf {
+        match self {
+            Self::Disk { at, .. } | Self::Memory { at } => at.join(slot),
+        }
+    }
+
     pub(super) fn set_limit(&self, slot: &str, bytes: u64, memory: u64) -> Result<(), Refusal> {
         match self {
             Self::Disk { pool, .. } => pool.set_limit(slot, bytes).map_err(|error| refusal(&error)),

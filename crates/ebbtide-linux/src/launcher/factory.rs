@@ -14,7 +14,7 @@ use super::slots::Slot;
 use crate::ids::{IdRange, RANGE};
 use crate::init::{self, Inheritance, Roots};
 use crate::protocol::{self, Refusal};
-use crate::root::Root;
+use crate::root::{Root, UpperDirs};
 use crate::run_record::RunRecord;
 use crate::slot::{SlotFile, new_slot_name};
 use crate::sys::{CloneFlags, Cloned, clone};
@@ -24,7 +24,7 @@ impl Launcher {
     /// Begins a slot; it is ready once its init says so. What a failure has made is released.
     pub(super) fn make_slot(&mut self) -> Result<Slot, Refusal> {
         let mut slot = match self.shells.pop() {
-            Some(shell) => Slot { ids: Some(shell.ids), ..Slot::new(shell.name) },
+            Some(shell) => Slot { ids: Some(shell.ids), keeps_disk: shell.disk, ..Slot::new(shell.name) },
             None => Slot::new(new_slot_name()),
         };
         match self.fill_slot(&mut slot) {
@@ -37,21 +37,24 @@ impl Launcher {
     }
 
     fn fill_slot(&mut self, slot: &mut Slot) -> Result<(), Refusal> {
-        let upper = self.disk.create(&slot.name, EffectiveResources::default().disk_bytes)?;
-        self.make_objects(slot, &upper).map_err(|error| super::failed(&error))
+        let place = if slot.keeps_disk {
+            self.disk.place(&slot.name)
+        } else {
+            self.disk.create(&slot.name, EffectiveResources::default().disk_bytes)?
+        };
+        self.make_objects(slot, &UpperDirs::at(&place)).map_err(|error| super::failed(&error))
     }
 
-    fn make_objects(&mut self, slot: &mut Slot, upper: &std::path::Path) -> Result<(), SysError> {
+    fn make_objects(&mut self, slot: &mut Slot, upper: &UpperDirs) -> Result<(), SysError> {
         let name = slot.name.clone();
         let ids = match slot.ids.take() {
             Some(ids) => ids,
             None => self.fresh_shell(&name)?,
         };
-        let (uid, index) = (ids.base(), ids.index());
+        let uid = ids.base();
         let id_lock = ids.lock().map(File::try_clone).transpose();
         slot.ids = Some(ids);
         let id_lock = id_lock.step(|| "share the lock of the user ids")?;
-        self.dirs.write(&SlotFile { slot: name.clone(), id_range: index })?;
         let record = File::options().create(true).truncate(false).write(true).open(self.dirs.record(&name));
         let record = record.step(|| "make the run record")?;
         RunRecord::Empty.write(&record).step(|| "write the run record")?;
@@ -83,30 +86,30 @@ impl Launcher {
         for file in ["uid_map", "gid_map"] {
             fs::write(format!("/proc/{pid}/{file}"), &map).step(|| format!("write the {file} of {name}"))?;
         }
-        self.hand_over_root(upper, uid, pid, &ours)?;
+        if !slot.keeps_disk {
+            upper.make(uid)?;
+        }
+        self.hand_over_root(upper, pid, &ours)?;
+        slot.stamp = upper.stamp().ok();
         slot.handshake = Some(ours);
         Ok(())
     }
 
-    /// Makes the run directory and claims the user ids of a slot that takes over none.
+    /// Makes the run directory and claims the user ids of a slot that takes over none, and notes both.
     fn fresh_shell(&self, name: &str) -> Result<IdRange, SysError> {
         let path = self.dirs.path(name);
         fs::create_dir(&path).step(|| format!("make {}", path.display()))?;
-        IdRange::claim(&self.arguments.ids_dir, &self.mark(name))
+        let ids = IdRange::claim(&self.arguments.ids_dir, &self.mark(name))?;
+        self.dirs.write(&SlotFile { slot: name.to_owned(), id_range: ids.index() })?;
+        Ok(ids)
     }
 
     /// Builds the root file system and gives it to the init.
-    fn hand_over_root(
-        &self,
-        upper: &std::path::Path,
-        uid: u32,
-        pid: i32,
-        init: &OwnedFd,
-    ) -> Result<(), SysError> {
+    fn hand_over_root(&self, upper: &UpperDirs, pid: i32, init: &OwnedFd) -> Result<(), SysError> {
         let path = format!("/proc/{pid}/ns/user");
         let userns = File::open(&path).step(|| format!("open {path}"))?;
         let Root { mut mounts, used } =
-            self.builder.build(&self.layers, upper, uid, userns.as_fd(), &self.layer_stage)?;
+            self.builder.build(&self.layers, upper, userns.as_fd(), &self.layer_stage)?;
         mounts.push(("dev".to_owned(), self.devices.clone_for_sandbox()?));
         let (targets, fds): (Vec<String>, Vec<OwnedFd>) = mounts.into_iter().unzip();
         let fds: Vec<_> = fds.iter().chain(&used).map(AsFd::as_fd).collect();

@@ -183,7 +183,7 @@ impl Launcher {
             Ok((Readiness::Failed { step, errno }, _)) => Refusal::Failed { step, errno },
             Err(error) => Refusal::Failed { step: format!("prepare a sandbox: {error}"), errno: libc::EIO },
         };
-        let _ = self.cgroups.kill(&slot.name);
+        slot.kill(&*self.cgroups);
         self.slot_failed(refusal);
     }
 
@@ -272,7 +272,7 @@ impl Launcher {
                 continue;
             }
             slot.waiters.push((NOBODY, 0, Instant::now()));
-            let _ = self.cgroups.kill(&slot.name);
+            slot.kill(&*self.cgroups);
             if slot.pidfd.is_none() {
                 self.release(index);
             }

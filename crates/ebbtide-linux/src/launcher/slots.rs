@@ -4,8 +4,11 @@ use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 use ebbtide_model::SandboxId;
+use rustix::process::Signal;
 
+use crate::cgroup::Backend;
 use crate::ids::IdRange;
+use crate::root::Stamp;
 
 /// How far a slot has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +33,14 @@ pub(super) struct Slot {
     /// To hear from a preparing init.
     pub(super) handshake: Option<OwnedFd>,
     pub(super) ids: Option<IdRange>,
+    /// Whether its cgroup was killed, and not only its init.
+    pub(super) killed: bool,
     /// Whether its cgroups have been left for a next slot of its name.
     pub(super) recycled: bool,
+    /// Whether its place on the disk comes from, or has been left for, another slot of its name.
+    pub(super) keeps_disk: bool,
+    /// Its upper directory as its overlay found it.
+    pub(super) stamp: Option<Stamp>,
     /// What has been released so far.
     pub(super) released: Vec<(String, u32)>,
     /// Who waits for its end: connection, number of the request, since when.
@@ -39,10 +48,12 @@ pub(super) struct Slot {
 }
 
 /// What the next slot takes over from one that has ended: its name, with the run directory, the user ids and those
-/// cgroups that remember nothing. Making and removing them takes time, and a sandbox waits for both.
+/// cgroups that remember nothing, and the place on the disk if nothing was written there. Making and removing them takes time, and a sandbox waits for both.
 pub(super) struct Shell {
     pub(super) name: String,
     pub(super) ids: IdRange,
+    /// Whether there is a place on the disk, as a new one would be.
+    pub(super) disk: bool,
 }
 
 impl Slot {
@@ -55,9 +66,21 @@ impl Slot {
             pidfd: None,
             handshake: None,
             ids: None,
+            killed: false,
             recycled: false,
+            keeps_disk: false,
+            stamp: None,
             released: Vec::new(),
             waiters: Vec::new(),
+        }
+    }
+
+    /// Ends every process of it: the kernel takes a pid namespace down with its first process.
+    pub(super) fn kill(&mut self, cgroups: &dyn Backend) {
+        let signal = |pidfd| rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
+        if self.pidfd.as_ref().is_none_or(|pidfd| signal(pidfd).is_err()) {
+            self.killed = true;
+            let _ = cgroups.kill(&self.name);
         }
     }
 

@@ -8,6 +8,7 @@ use super::server::{Launcher, TRIM_AFTER};
 use super::slots::{Phase, Shell, Slot};
 use crate::ids::IdRange;
 use crate::protocol::{Destroyed, FromLauncher, Refusal};
+use crate::root::UpperDirs;
 use crate::run_record::RunRecord;
 use crate::sys_error::SysError;
 
@@ -19,7 +20,7 @@ const SPARE_SHELLS: usize = 4;
 impl Launcher {
     /// Releases what a failed attempt has made of a slot that nobody has seen.
     pub(super) fn abandon(&mut self, mut slot: Slot) {
-        let _ = self.cgroups.kill(&slot.name);
+        slot.kill(&*self.cgroups);
         slot.phase = Phase::Releasing;
         self.track(slot);
     }
@@ -79,15 +80,30 @@ impl Launcher {
     }
 
     fn release_objects(&mut self, slot: &mut Slot) -> Result<(), SysError> {
-        self.cgroups.kill(&slot.name)?;
+        if !self.cgroups.is_empty(&slot.name) {
+            slot.killed = true;
+            self.cgroups.kill(&slot.name)?;
+            return Err(SysError::new(format!("empty the cgroup of {}", slot.name), rustix::io::Errno::BUSY));
+        }
         slot.recycled = self.wants_shell(slot);
-        let cgroups =
-            if slot.recycled { self.cgroups.recycle(&slot.name) } else { self.cgroups.remove(&slot.name) };
+        let cgroups = if slot.recycled {
+            self.cgroups.recycle(&slot.name, slot.killed)
+        } else {
+            self.cgroups.remove(&slot.name)
+        };
         slot.note("cgroup", cgroups?);
-        let disk = self.disk.destroy(&slot.name)?;
+        slot.keeps_disk = slot.recycled && self.renew_disk(slot);
+        let disk = slot.keeps_disk || self.disk.destroy(&slot.name)?;
         slot.note("disk", u32::from(disk));
         self.trim_due = Some(Instant::now() + TRIM_AFTER);
         Ok(())
+    }
+
+    /// Readies the disk of an ended slot for the next one, if nothing was written to it; most commands only read
+    /// and print. Anything in doubt is dropped instead.
+    fn renew_disk(&self, slot: &Slot) -> bool {
+        let Some(stamp) = &slot.stamp else { return false };
+        UpperDirs::at(&self.disk.place(&slot.name)).renew(stamp).unwrap_or(false)
     }
 
     /// What the user ids of a slot are marked with.
@@ -110,13 +126,14 @@ impl Launcher {
             return false;
         }
         let Some(ids) = slot.ids.take() else { return false };
-        self.shells.push(Shell { name: slot.name.clone(), ids });
+        self.shells.push(Shell { name: slot.name.clone(), ids, disk: slot.keeps_disk });
         true
     }
 
     /// Lets go of every shell.
     pub(super) fn drop_shells(&mut self) {
-        for Shell { name, ids } in std::mem::take(&mut self.shells) {
+        for Shell { name, ids, .. } in std::mem::take(&mut self.shells) {
+            let _ = self.disk.destroy(&name);
             let _ = self.cgroups.remove(&name);
             let _ = self.dirs.remove(&name);
             let _ = ids.release();

@@ -9,10 +9,10 @@ mod attached;
 mod by_descriptor;
 mod device_tree;
 mod host_image;
+mod upper;
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::CWD;
@@ -22,6 +22,7 @@ use crate::sys;
 use crate::sys_error::{Step, SysError};
 pub(crate) use device_tree::{DeviceTree, EMPTY_DIR};
 pub(crate) use host_image::host_layers;
+pub(crate) use upper::{Stamp, UpperDirs};
 
 /// What a root is made of.
 #[derive(Debug, Clone)]
@@ -68,21 +69,19 @@ impl RootBuilder {
         if Self::ByDescriptor.is_supported() { Self::ByDescriptor } else { Self::Attached }
     }
 
-    /// Builds the mounts of a root, with their places; what is written to it goes below `upper` and belongs to
-    /// the sandbox's root `uid`. `stage` is an empty directory for mounts of a moment.
+    /// Builds the mounts of a root, with their places; what is written to it goes to `dirs`. `stage` is an empty
+    /// directory for mounts of a moment.
     pub(crate) fn build(
         self,
         layers: &Layers,
-        upper: &Path,
-        uid: u32,
+        dirs: &UpperDirs,
         userns: BorrowedFd<'_>,
         stage: &Path,
     ) -> Result<Root, SysError> {
-        let dirs = UpperDirs::make(upper, uid)?;
         let lower = idmapped(&layers.root, userns)?;
         let root = match self {
-            Self::ByDescriptor => by_descriptor::overlay(&lower, &dirs)?,
-            Self::Attached => attached::overlay(&lower, &dirs, stage)?,
+            Self::ByDescriptor => by_descriptor::overlay(&lower, dirs)?,
+            Self::Attached => attached::overlay(&lower, dirs, stage)?,
         };
         let mut mounts = vec![(String::new(), root)];
         for (target, path) in &layers.shown {
@@ -91,24 +90,6 @@ impl RootBuilder {
             mounts.push((target.clone(), mount));
         }
         Ok(Root { mounts, used: vec![lower] })
-    }
-}
-
-/// The directories of the overlay that can be written to.
-struct UpperDirs {
-    upper: PathBuf,
-    work: PathBuf,
-}
-
-impl UpperDirs {
-    fn make(at: &Path, uid: u32) -> Result<Self, SysError> {
-        let dirs = Self { upper: at.join("upper"), work: at.join("work") };
-        for dir in [&dirs.upper, &dirs.work] {
-            fs::create_dir(dir)
-                .and_then(|()| chown(dir, Some(uid), Some(uid)))
-                .step(|| format!("make the directory {}", dir.display()))?;
-        }
-        Ok(dirs)
     }
 }
 
