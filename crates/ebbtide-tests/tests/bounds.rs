@@ -102,3 +102,16 @@ fn a_main_command_in_a_tight_loop_does_not_outlive_its_lifetime() {
         (home.get(&id)["reason"] == "lifetime_expired" && home.state(&id) == "completed").then_some(())
     });
 }
+
+#[test]
+fn the_bounds_of_a_sandbox_are_its_own_whatever_the_one_before_had() {
+    let machine = Machine::take();
+    let home = machine.home();
+    let take = "x = bytearray(150 << 20); print(len(x) >> 20)";
+    for _ in 0..3 {
+        for (memory, fits) in [("64Mi", false), ("512Mi", true), ("100Mi", false), ("1Gi", true)] {
+            let output = home.ebb(["run", "--memory", memory, "--", "python3", "-c", take]).run();
+            assert_eq!(output.code() == 0, fits, "{memory}: {}", output.error());
+        }
+    }
+}

@@ -192,6 +192,33 @@ fn what_is_written_in_one_sandbox_is_not_in_the_next() {
 }
 
 #[test]
+fn a_sandbox_finds_a_new_disk_whatever_the_one_before_it_did() {
+    let machine = Machine::take();
+    let home = machine.home();
+    let look = "ls -A / /tmp /var; stat -c '%n %a %u %g' / /tmp /etc; lsattr -d / 2>/dev/null; true";
+    let new = home.ebb(["run", "--", "sh", "-c", look]).run().ok();
+    for deed in [
+        "true",
+        "touch /marker",
+        "mkdir /gone; rmdir /gone",
+        "chmod 700 /",
+        "chown 1:1 /",
+        "touch -d 2001-01-01 /",
+        "chmod 700 /tmp; touch /tmp/marker",
+        "head -c 20M /dev/urandom >/tmp/big; rm /tmp/big",
+        "rm -rf /etc/ebb /var/*; echo x >/etc/hostname",
+        "kill -9 -1",
+    ] {
+        // Often enough to meet what each has left.
+        for _ in 0..4 {
+            let script = format!("{look}; {{ {deed}; }} >/dev/null 2>&1");
+            let seen = home.ebb(["run", "--", "sh", "-c", &script]).run().text();
+            assert_eq!(seen.trim(), new, "around {deed:?}");
+        }
+    }
+}
+
+#[test]
 fn a_sandbox_cannot_signal_a_process_outside() {
     let machine = Machine::take();
     let home = machine.home();

@@ -28,7 +28,8 @@ impl Launcher {
                 let _ = self.cgroups.kill(&file.slot);
             }
             self.track(Slot {
-                phase: if pidfd.is_some() { Phase::Ready } else { Phase::Releasing },
+                // Never ready once it is killed: it would be given away in the moment before its end shows.
+                phase: if alive { Phase::Ready } else { Phase::Releasing },
                 sandbox,
                 pidfd,
                 ids: Some(IdRange::adopt(&self.arguments.ids_dir, file.id_range)),
