@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, warn};
 
 use crate::answer::{Origin, Services};
@@ -21,6 +21,7 @@ use crate::ending::Ending;
 use crate::gate::{Gate, Stranger};
 use crate::metrics::ConnectionCounts;
 use crate::network::watch_peer;
+use crate::tls::Tls;
 
 /// What one call may have in flight towards us. Bounds the memory that a command which does not read costs.
 const STREAM_WINDOW: u32 = 1 << 20;
@@ -35,12 +36,17 @@ const MAX_CONNECTIONS: usize = 2048;
 const MAX_STRANGERS: usize = 256;
 const INTRODUCTION: Duration = Duration::from_secs(20);
 
-/// Makes the tasks that serve connections.
+/// How long a stranger has for the TLS handshake.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// Makes the tasks that serve connections. Cheap to clone.
+#[derive(Clone)]
 pub(crate) struct Connections {
     services: Services,
     http: http2::Builder<TokioExecutor>,
     ending: Ending,
     gate: Option<Gate>,
+    tls: Option<Arc<Tls>>,
     places: Arc<Semaphore>,
     strangers: Arc<Semaphore>,
     counts: ConnectionCounts,
@@ -51,6 +57,7 @@ impl Connections {
         services: Services,
         ending: Ending,
         gate: Option<Gate>,
+        tls: Option<Arc<Tls>>,
         counts: ConnectionCounts,
     ) -> Self {
         Self {
@@ -59,6 +66,7 @@ impl Connections {
             http: http(),
             ending,
             gate,
+            tls,
             places: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
             strangers: Arc::new(Semaphore::new(MAX_STRANGERS)),
         }
@@ -89,10 +97,18 @@ impl Connections {
         }
         let stranger = gate.stranger(address);
         let too_late = introduced(stranger.clone(), introduction);
-        let served = self.serve(stream, Origin::Network(stranger), too_late);
+        let origin = Origin::Network(stranger);
+        let connections = self.clone();
         tasks.spawn(async move {
             let _place = place;
-            served.await;
+            let Some(tls) = &connections.tls else {
+                return connections.serve(stream, origin, too_late).await;
+            };
+            match timeout(HANDSHAKE, tls.acceptor().accept(stream)).await {
+                Ok(Ok(stream)) => connections.serve(stream, origin, too_late).await,
+                Ok(Err(error)) => debug!(%error, %address, "no TLS"),
+                Err(_) => debug!(%address, "no TLS in time"),
+            }
         });
     }
 

@@ -22,9 +22,11 @@ mod network;
 mod owner;
 mod sandboxes;
 mod serve;
+mod tls;
 mod transfer;
 
 pub use keys::{KeyError, KeyFile, KeyRecord, Keys, NewKey, RunKey};
 pub use metrics::MetricsPort;
 pub use network::NetworkConfig;
 pub use serve::{ServeEnd, Server, ServerConfig, ServerError, serve};
+pub use tls::{TlsError, TlsFiles};

@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::ServerError;
 use crate::keys::Keys;
+use crate::tls::{Tls, TlsFiles};
 
 /// When to ask a peer that says nothing whether it is there, how often, and how many times.
 const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(60), Duration::from_secs(15), 4);
@@ -28,12 +29,15 @@ pub struct NetworkConfig {
     pub insecure: bool,
     /// The keys that are accepted.
     pub keys: Arc<Keys>,
+    /// The certificate; `None` to speak without TLS.
+    pub tls: Option<TlsFiles>,
 }
 
 /// The listeners on the network; none, where none were asked for.
 #[derive(Debug, Default)]
 pub(crate) struct Network {
     listeners: Vec<TcpListener>,
+    tls: Option<Arc<Tls>>,
     /// The listener to look at first, another one each time, so that a flood on one leaves the others their turn.
     first: usize,
 }
@@ -44,18 +48,25 @@ impl Network {
         if !config.listen.is_empty() && config.keys.is_empty()? {
             return Err(ServerError::NoKey);
         }
+        let tls = config.tls.as_ref().map(Tls::open).transpose()?.map(Arc::new);
         let listeners = config.listen.iter().map(|address| {
-            if !config.insecure && !address.ip().is_loopback() {
+            if tls.is_none() && !config.insecure && !address.ip().is_loopback() {
                 return Err(ServerError::Plaintext { address: *address });
             }
             bind(*address).map_err(|source| ServerError::Address { address: *address, source })
         });
-        Ok(Self { listeners: listeners.collect::<Result<_, _>>()?, first: 0 })
+        let listeners = listeners.collect::<Result<_, _>>()?;
+        Ok(Self { listeners, tls, first: 0 })
     }
 
     /// The addresses with the ports that were chosen.
     pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
         self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+    }
+
+    /// What makes TLS of connections, if they are to have it.
+    pub(crate) fn tls(&self) -> Option<Arc<Tls>> {
+        self.tls.clone()
     }
 
     /// The next connection on any address. Safe to drop at the await.

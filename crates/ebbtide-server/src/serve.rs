@@ -23,6 +23,7 @@ use crate::keys::KeyError;
 use crate::listener::Listener;
 use crate::metrics::ConnectionCounts;
 use crate::network::{Network, NetworkConfig};
+use crate::tls::TlsError;
 
 /// How long calls in flight have to finish once the server ends.
 const GRACE: Duration = Duration::from_secs(3);
@@ -89,6 +90,9 @@ pub enum ServerError {
     /// Nobody could be let in.
     #[error("not listening on the network without an API key: nobody could be let in")]
     NoKey,
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The keys cannot be read.
     #[error(transparent)]
     Keys(#[from] KeyError),
@@ -148,6 +152,12 @@ impl Server {
         self.counts.register(registry);
     }
 
+    /// The same as clients write them.
+    pub fn urls(&self) -> Vec<String> {
+        let scheme = if self.network.tls().is_some() { "https" } else { "http" };
+        self.addresses().iter().map(|address| format!("{scheme}://{address}")).collect()
+    }
+
     /// Serves until it is over. The socket is gone when this returns.
     ///
     /// # Errors
@@ -162,7 +172,7 @@ impl Server {
         let (end_everything, mut everything_ended) = Ending::channel();
         let services = Services::new(&self.config, &control, &ending, end_everything);
         let gate = self.config.network.as_ref().map(|network| Gate::new(Arc::clone(&network.keys)));
-        let connections = Connections::new(services, ending, gate, self.counts.clone());
+        let connections = Connections::new(services, ending, gate, self.network.tls(), self.counts.clone());
         let mut tasks = JoinSet::new();
         let mut shutdown = pin!(shutdown);
         let mut idle_since = None;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ebbtide_model::{Amounts, EffectiveResources, Invalid, Limits, Quantity, Resources};
+use ebbtide_server::TlsFiles;
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -93,6 +94,8 @@ struct RuntimeTable {
 struct ServerTable {
     listen: Vec<SocketAddr>,
     insecure: bool,
+    tls_cert: Option<PathBuf>,
+    tls_key: Option<PathBuf>,
 }
 
 /// `[metrics]`: where what the daemon counts can be read.
@@ -146,7 +149,12 @@ impl Config {
         within("runtime.disk_pool", bytes(&self.runtime.disk_pool), 1 << 30, 1 << 50)?;
         within("runtime.pool_slots", self.runtime.pool_slots.map(|slots| slots as u64), 0, 1024)?;
         let creates = self.runtime.max_concurrent_creates.map(|creates| creates as u64);
-        within("runtime.max_concurrent_creates", creates, 1, 1024)
+        within("runtime.max_concurrent_creates", creates, 1, 1024)?;
+        if self.server.tls_cert.is_some() != self.server.tls_key.is_some() {
+            let accepted = "tls_cert and tls_key, both or neither";
+            return Err(Invalid::new("server.tls_cert", "is one half of a pair", accepted));
+        }
+        Ok(())
     }
 
     /// What requests are held to.
@@ -204,6 +212,12 @@ impl Config {
     /// Where the metrics are offered, if anywhere, and whether other machines may read them.
     pub(crate) fn metrics(&self) -> (Option<SocketAddr>, bool) {
         (self.metrics.listen, self.metrics.remote)
+    }
+
+    /// The certificate and its key, where they are as seen from the home.
+    pub(crate) fn tls(&self) -> Option<TlsFiles> {
+        let (cert, key) = (self.server.tls_cert.clone()?, self.server.tls_key.clone()?);
+        Some(TlsFiles { cert, key })
     }
 
     /// The size of the disk pool, which takes up only what is written to it; `None` for the runtime's default.
@@ -274,6 +288,7 @@ mod tests {
             ("[runtime]\ndisk_pool = '1Mi'", "runtime.disk_pool"),
             ("[server]\nlisten = ['127.0.0.1']", "listen"),
             ("[metrics]\nlisten = 9464", "listen"),
+            ("[server]\ntls_key = 'k.pem'", "server.tls_cert"),
             ("not toml", "ebbtide.toml"),
         ] {
             let message = read(text).unwrap_err().to_string();

@@ -19,7 +19,9 @@ use ebbtide_control::{Control, ControlConfig, ControlError};
 use ebbtide_driver::DriverError;
 use ebbtide_linux::OwnCgroup;
 use ebbtide_model::Invalid;
-use ebbtide_server::{Keys, MetricsPort, NetworkConfig, RunKey, ServeEnd, Server, ServerConfig, ServerError};
+use ebbtide_server::{
+    Keys, MetricsPort, NetworkConfig, RunKey, ServeEnd, Server, ServerConfig, ServerError, TlsFiles,
+};
 use thiserror::Error;
 use tokio::task::JoinSet;
 use tracing::{error, info};
@@ -86,9 +88,9 @@ impl DaemonError {
             Self::Locked { .. } => Some("ebb shutdown"),
             Self::Driver(_) | Self::Control(_) => Some("ebb doctor"),
             Self::Server(ServerError::NoKey) => Some("ebb key create, or set EBBTIDE_API_KEY"),
-            Self::Server(ServerError::Plaintext { .. }) => {
-                Some("ebb serve --listen 127.0.0.1:PORT, or --insecure behind a proxy of your own")
-            }
+            Self::Server(ServerError::Plaintext { .. }) => Some(
+                "ebb serve --listen IP:PORT --tls-cert FILE --tls-key FILE; or --insecure, behind a proxy of your own",
+            ),
             Self::Server(ServerError::MetricsRemote { .. }) => {
                 Some("ebb serve --metrics 127.0.0.1:PORT, or --metrics-remote to let them")
             }
@@ -110,6 +112,8 @@ pub(crate) struct Settings {
     pub(crate) metrics: Option<SocketAddr>,
     /// Let other machines read the metrics.
     pub(crate) metrics_remote: bool,
+    /// The certificate and its key; `None` for those of the configuration.
+    pub(crate) tls: Option<TlsFiles>,
 }
 
 /// What ends a daemon from outside the protocol.
@@ -131,7 +135,7 @@ pub(crate) async fn run(
         match DaemonLock::take_unless_served(home, PREDECESSOR).await? {
             Some(lock) => lock,
             // Somebody else has started one meanwhile: that is as good for the one who started us.
-            None => return ready.announce(home, &[], None),
+            None => return ready.announce(home, Vec::new(), None),
         }
     } else {
         DaemonLock::take_within(home, Duration::ZERO).await?
@@ -159,7 +163,7 @@ pub(crate) async fn run(
         network,
     })?;
     let metrics_port = metrics::port(&config, &settings)?;
-    ready.announce(home, &server.addresses(), metrics_port.as_ref().map(MetricsPort::address))?;
+    ready.announce(home, server.urls(), metrics_port.as_ref().map(MetricsPort::address))?;
     // Ended when it is dropped.
     let mut offered = JoinSet::new();
     if let Some(port) = metrics_port {
@@ -215,6 +219,10 @@ fn network(home: &Home, config: &Config, settings: &Settings) -> Result<Option<N
         listen: listen.to_vec(),
         insecure: settings.insecure || config.insecure(),
         keys: Arc::new(Keys::new(run_key, home.keys())),
+        tls: settings.tls.clone().or_else(|| config.tls()).map(|files| TlsFiles {
+            cert: home.state_dir().join(files.cert),
+            key: home.state_dir().join(files.key),
+        }),
     }))
 }
 

@@ -49,11 +49,10 @@ impl Ready {
     pub(crate) fn announce(
         &mut self,
         home: &Home,
-        listen: &[SocketAddr],
+        listen: Vec<String>,
         metrics: Option<SocketAddr>,
     ) -> Result<(), DaemonError> {
         let metrics = metrics.map(|address| format!("http://{address}/metrics"));
-        let listen: Vec<_> = listen.iter().map(|address| format!("http://{address}")).collect();
         match self {
             Self::Silent => {
                 for url in listen {

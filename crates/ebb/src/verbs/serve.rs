@@ -2,9 +2,11 @@
 
 use std::io::IsTerminal as _;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use ebbtide_server::TlsFiles;
 use tracing_subscriber::EnvFilter;
 
 use crate::context::Context;
@@ -28,7 +30,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "IP:PORT")]
     listen: Vec<SocketAddr>,
     /// Listen without TLS on addresses that other machines can reach: keys and data are readable on the way.
-    #[arg(long, requires = "listen")]
+    #[arg(long)]
     insecure: bool,
     /// Offer metrics in Prometheus' text format on this address, at /metrics. Port 0 lets the kernel choose one.
     #[arg(long, value_name = "IP:PORT")]
@@ -36,6 +38,12 @@ pub(crate) struct Serve {
     /// Let other machines read the metrics. They tell how much is going on here, and nothing of what.
     #[arg(long, requires = "metrics")]
     metrics_remote: bool,
+    /// Speak TLS with this certificate (PEM, with its chain). A new one is used as soon as it is there.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The private key of the certificate (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
     /// The form of the log on standard error; RUST_LOG sets what is logged.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
@@ -70,6 +78,7 @@ impl Serve {
             insecure: self.insecure,
             metrics: self.metrics,
             metrics_remote: self.metrics_remote,
+            tls: self.tls_cert.zip(self.tls_key).map(|(cert, key)| tls_files(&cert, &key)).transpose()?,
         };
         let served = serve(context, settings, &mut ready).await;
         served.inspect_err(|failure| ready.fail(failure))?;
@@ -89,4 +98,12 @@ impl Serve {
 async fn serve(context: &Context, settings: Settings, ready: &mut Ready) -> Result<(), Failure> {
     let location = context.location()?;
     Ok(daemon::run(&location, settings, ready).await?)
+}
+
+/// The files as seen from anywhere.
+fn tls_files(cert: &Path, key: &Path) -> Result<TlsFiles, Failure> {
+    let absolute = |path: &Path| {
+        std::path::absolute(path).map_err(|error| Failure::io(format!("find {}", path.display()), error))
+    };
+    Ok(TlsFiles { cert: absolute(cert)?, key: absolute(key)? })
 }

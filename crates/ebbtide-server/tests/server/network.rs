@@ -46,7 +46,12 @@ impl Site {
 }
 
 fn network(keys: Keys) -> NetworkConfig {
-    NetworkConfig { listen: vec![([127, 0, 0, 1], 0).into()], insecure: false, keys: Arc::new(keys) }
+    NetworkConfig {
+        listen: vec![([127, 0, 0, 1], 0).into()],
+        insecure: false,
+        keys: Arc::new(keys),
+        tls: None,
+    }
 }
 
 type Keyed = InterceptedService<Channel, Bearer>;
