@@ -25,6 +25,9 @@ pub const MAX_MESSAGE_BYTES: usize = 100 * 1024 * 1024;
 /// The domain of every `google.rpc.ErrorInfo`; clients trust reasons of this domain only.
 pub const ERROR_DOMAIN: &str = "cwsandbox.com";
 
+/// All `.proto` files as an encoded `google.protobuf.FileDescriptorSet`, without comments.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
 /// Generated from `coreweave/`.
 #[expect(
     missing_docs,

@@ -15,15 +15,17 @@ use tonic::body::Body;
 use tonic::codegen::Service as _;
 use tonic::codegen::http::{Request, Response};
 use tonic::server::NamedService;
+use tonic::service::Routes;
 
-use crate::ServerConfig;
 use crate::caller::Caller;
 use crate::deadline::Deadline;
 use crate::ebbtide::Ebbtide;
 use crate::ending::Ending;
 use crate::errors;
 use crate::gate::Stranger;
+use crate::health::{self, HealthServer, Pulse};
 use crate::sandboxes::Sandboxes;
+use crate::{ServerConfig, ServerError, reflection};
 
 /// Where a request comes from.
 #[derive(Debug, Clone)]
@@ -39,6 +41,8 @@ pub(crate) enum Origin {
 pub(crate) struct Services {
     sandboxes: SandboxServiceServer<Sandboxes>,
     ebbtide: EbbtideServiceServer<Ebbtide>,
+    /// What every gRPC server has. Answers UNIMPLEMENTED for whatever else is asked for.
+    standard: Routes,
 }
 
 impl Services {
@@ -47,15 +51,19 @@ impl Services {
         control: &Control,
         ending: &Ending,
         end_everything: watch::Sender<bool>,
-    ) -> Self {
+    ) -> Result<Self, ServerError> {
         let sandboxes = Arc::new(Sandboxes::new(config, control.clone(), ending.clone()));
         let ebbtide = Arc::new(Ebbtide::new(config, control.clone(), ending.clone(), end_everything));
-        Self {
+        let standard = Routes::new(HealthServer::new(Pulse::new(ending.clone())));
+        Ok(Self {
             sandboxes: SandboxServiceServer::from_arc(sandboxes)
                 .max_decoding_message_size(MAX_MESSAGE_BYTES)
                 .max_encoding_message_size(MAX_MESSAGE_BYTES),
-            ebbtide: EbbtideServiceServer::from_arc(ebbtide),
-        }
+            ebbtide: EbbtideServiceServer::from_arc(ebbtide)
+                .max_decoding_message_size(MAX_MESSAGE_BYTES)
+                .max_encoding_message_size(MAX_MESSAGE_BYTES),
+            standard: reflection::add(standard)?.prepare(),
+        })
     }
 
     /// Answers a request. Its deadline bounds the time until an answer begins; what streams after that keeps
@@ -65,27 +73,30 @@ impl Services {
         mut request: Request<Incoming>,
         origin: Origin,
     ) -> Result<Response<Body>, Infallible> {
+        let path = request.uri().path().to_owned();
+        let mut parts = path.split('/').skip(1);
+        let (service, method) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         let caller = match origin {
-            Origin::Local(caller) => caller,
+            Origin::Local(caller) => Some(caller),
+            Origin::Network(_) if service == health::SERVICE_NAME => None,
             Origin::Network(stranger) => match stranger.caller(request.headers()) {
-                Ok(caller) => caller,
+                Ok(caller) => Some(caller),
                 Err(status) => return Ok(status.into_http()),
             },
         };
         let deadline = Deadline::read(request.headers());
-        request.extensions_mut().insert(caller);
+        if let Some(caller) = caller {
+            request.extensions_mut().insert(caller);
+        }
         if let Some(deadline) = deadline {
             request.extensions_mut().insert(deadline);
         }
-        let path = request.uri().path().to_owned();
-        let mut parts = path.split('/').skip(1);
-        let (service, method) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         let answer = if service == SandboxServiceServer::<Sandboxes>::NAME {
             self.sandboxes.call(request)
         } else if service == EbbtideServiceServer::<Ebbtide>::NAME {
             self.ebbtide.call(request)
         } else {
-            return Ok(errors::unimplemented(method).into_http());
+            Box::pin(self.standard.call(request.map(Body::new)))
         };
         let response = match deadline {
             None => answer.await?,

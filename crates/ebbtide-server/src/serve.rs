@@ -93,6 +93,9 @@ pub enum ServerError {
     /// The certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The descriptions of our own services cannot be read.
+    #[error("the services cannot be described: {0}; this is a defect of Ebbtide")]
+    Reflection(#[from] tonic_reflection::server::Error),
     /// The keys cannot be read.
     #[error(transparent)]
     Keys(#[from] KeyError),
@@ -170,7 +173,7 @@ impl Server {
         let mut live = control.live();
         let (end, ending) = Ending::channel();
         let (end_everything, mut everything_ended) = Ending::channel();
-        let services = Services::new(&self.config, &control, &ending, end_everything);
+        let services = Services::new(&self.config, &control, &ending, end_everything)?;
         let gate = self.config.network.as_ref().map(|network| Gate::new(Arc::clone(&network.keys)));
         let connections = Connections::new(services, ending, gate, self.network.tls(), self.counts.clone());
         let mut tasks = JoinSet::new();

@@ -10,10 +10,18 @@ use own::ebbtide_service_client::EbbtideServiceClient;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tonic::codegen::http;
 use tonic::metadata::MetadataValue;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_reflection::pb::v1::ServerReflectionRequest;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use wire::sandbox_service_client::SandboxServiceClient;
 
 use crate::daemon::{Daemon, SOON, field, reason};
@@ -190,4 +198,72 @@ async fn it_listens_only_where_somebody_can_be_let_in_and_nobody_can_listen_in()
         NetworkConfig { listen: vec![([0, 0, 0, 0], 0).into()], ..network(Keys::new(None, path)) };
     assert!(matches!(bind(everywhere.clone()), Err(ServerError::Plaintext { .. })));
     assert_eq!(bind(NetworkConfig { insecure: true, ..everywhere }).unwrap().addresses().len(), 1);
+}
+
+#[tokio::test]
+async fn whether_it_serves_is_told_to_everybody_and_until_the_end() {
+    let site = Site::start().await;
+    let mut health = HealthClient::new(site.channel().await);
+    let mut check = async |service: &str| {
+        let answer = health.check(HealthCheckRequest { service: service.to_owned() }).await;
+        answer.map(|answer| answer.into_inner().status())
+    };
+    assert_eq!(check("").await.unwrap(), ServingStatus::Serving);
+    assert_eq!(check("coreweave.sandbox.v1.SandboxService").await.unwrap(), ServingStatus::Serving);
+    assert_eq!(check("other").await.unwrap_err().code(), Code::NotFound);
+    let mut watch = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+    assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
+    let ended = tokio::spawn(async move {
+        site.daemon.tell.send(()).unwrap();
+        timeout(SOON, site.daemon.task).await.expect("the server ends").unwrap()
+    });
+    assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::NotServing);
+    assert!(watch.message().await.unwrap().is_none());
+    ended.await.unwrap();
+}
+
+#[tokio::test]
+async fn what_the_services_are_is_told_to_those_with_a_key() {
+    let site = Site::start().await;
+    let channel = site.channel().await;
+    let ask = async |authorization: Option<String>| {
+        let mut client = ServerReflectionClient::with_interceptor(channel.clone(), Bearer(authorization));
+        let question = ServerReflectionRequest {
+            host: String::new(),
+            message_request: Some(MessageRequest::ListServices(String::new())),
+        };
+        let mut answers = client.server_reflection_info(tokio_stream::iter([question])).await?.into_inner();
+        let answer = answers.message().await?.unwrap().message_response;
+        let Some(MessageResponse::ListServicesResponse(services)) = answer else { panic!("{answer:?}") };
+        Ok::<_, Status>(services.service.into_iter().map(|service| service.name).collect::<Vec<_>>())
+    };
+    assert_eq!(ask(None).await.unwrap_err().code(), Code::Unauthenticated);
+    let services = ask(Some(format!("Bearer {}", site.key("one")))).await.unwrap();
+    for name in ["coreweave.sandbox.v1.SandboxService", "ebbtide.v1.EbbtideService", "grpc.health.v1.Health"]
+    {
+        assert!(services.iter().any(|service| service == name), "{name} is not in {services:?}");
+    }
+}
+
+#[tokio::test]
+async fn methods_and_services_that_are_not_there_are_not_implemented() {
+    let site = Site::start().await;
+    let channel = site.channel().await;
+    let key = site.key("one");
+    for path in ["/coreweave.sandbox.v1.SandboxService/Fly", "/other.Service/Fly", "/", "/a"] {
+        let mut client = tonic::client::Grpc::with_origin(
+            InterceptedService::new(channel.clone(), Bearer(Some(format!("Bearer {key}")))),
+            http::Uri::from_static("http://ebbtide.invalid"),
+        );
+        client.ready().await.unwrap();
+        let codec = tonic_prost::ProstCodec::<own::InfoRequest, own::InfoResponse>::default();
+        let answer = client
+            .unary(Request::new(own::InfoRequest {}), http::uri::PathAndQuery::from_static(path), codec)
+            .await;
+        let refused = answer.unwrap_err();
+        assert_eq!(
+            (refused.code(), reason(&refused).as_str()),
+            (Code::Unimplemented, "CWSANDBOX_NOT_IMPLEMENTED")
+        );
+    }
 }
