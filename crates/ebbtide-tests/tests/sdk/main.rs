@@ -5,6 +5,7 @@ mod blocking;
 mod life;
 mod ownership;
 mod process;
+mod readme;
 mod session;
 
 use ebbtide::{ConnectOptions, Connection, HomeLocation, Sandbox, SandboxBuilder, Target};

@@ -1,9 +1,12 @@
 //! Sandboxes that belong together.
 
-use ebbtide::{ErrorKind, ListOptions, Sandbox, SandboxDefaults, SandboxState, Session, StopOptions};
+use ebbtide::{
+    ConnectOptions, Connection, ErrorKind, HomeLocation, ListOptions, Sandbox, SandboxDefaults, SandboxState,
+    Session, StopOptions, Target,
+};
 use ebbtide_tests::{Machine, TestHome};
 
-use crate::{builder, connection, ids};
+use crate::{connection, ids};
 
 fn session(home: &TestHome) -> Session {
     let defaults = SandboxDefaults {
@@ -73,16 +76,14 @@ async fn a_session_closes_although_one_of_its_sandboxes_cannot_be_stopped() {
     let session = session(&home);
     let fine = session.sandbox().unwrap();
     fine.start().await.unwrap();
-    // A record that its own daemon knows nothing of: that of another home.
-    let stranger = builder(&gone).run().await.unwrap();
-    let id = stranger.id().unwrap();
+    // The daemon of another home, which is not there when it is asked.
+    let id = gone.create(&[]);
+    let options = ConnectOptions { autostart: false, ..ConnectOptions::default() };
+    let target = Target::Home(HomeLocation::new(gone.state_dir(), "/run/ebbtide"));
+    let stranger = Sandbox::from_id_on(&Connection::to(target, options), &id).await.unwrap();
     session.adopt(&stranger).unwrap();
-    stranger.wait().await.unwrap();
-    std::fs::remove_file(gone.state_dir().join("daemon.lock")).ok();
-    gone.shutdown();
-    std::fs::write(gone.state_dir().join("id"), "no id of a home").unwrap();
+    gone.kill_daemon();
     let error = session.close().await.unwrap_err();
-    std::fs::remove_file(gone.state_dir().join("id")).unwrap();
     let ebbtide::Error::CloseFailed { failures } = &error else { panic!("{error}") };
     assert_eq!(failures.len(), 1);
     assert_eq!(failures[0].0, id);
