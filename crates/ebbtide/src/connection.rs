@@ -2,11 +2,16 @@
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use crate::{Client, ConnectOptions, Error, HomeLocation, Target, engine};
 
 /// How often a call that may be repeated is made again when the daemon goes under it.
 const ATTEMPTS: usize = 3;
+/// How long a call may take that waits for nothing.
+pub(crate) const REQUEST: Duration = Duration::from_secs(300);
 
 /// Where sandboxes are made. Cheap to clone; nothing is called before the first sandbox needs it.
 ///
@@ -81,7 +86,7 @@ impl Connection {
         self.check()?;
         // A connection is driven by the runtime that opened it, so all of them are opened there.
         let shared = Arc::clone(&self.shared);
-        engine::run(async move {
+        engine::run_on(async move {
             let mut client = shared.client.lock().await;
             if let Some(client) = client.as_ref() {
                 return Ok(client.clone());
@@ -92,8 +97,27 @@ impl Connection {
         .await
     }
 
-    /// Makes a call that may be repeated, again if the daemon goes under it.
+    /// Makes a call that may be repeated, again if the daemon goes under it, for a bounded time.
     pub(crate) async fn call<F, T>(&self, call: impl Fn(Client) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        self.call_within(REQUEST, call).await.unwrap_or(Err(Error::NoAnswer { limit: REQUEST }))
+    }
+
+    /// As [`Connection::call`], for as long as `limit`; `None` if that was not enough.
+    pub(crate) async fn call_within<F, T>(
+        &self,
+        limit: Duration,
+        call: impl Fn(Client) -> F,
+    ) -> Option<Result<T, Error>>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        timeout(limit, self.repeat(call)).await.ok()
+    }
+
+    async fn repeat<F, T>(&self, call: impl Fn(Client) -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Error>>,
     {

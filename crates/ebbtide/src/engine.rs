@@ -13,7 +13,8 @@ use std::sync::mpsc::sync_channel;
 use std::sync::{Mutex, PoisonError};
 
 use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::Error;
 
@@ -60,12 +61,25 @@ where
 }
 
 /// Runs something there to its end, whatever becomes of the caller.
+pub(crate) async fn run_on<F, T>(future: F) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, Error>> + Send + 'static,
+    T: Send + 'static,
+{
+    spawn(future)?.await.unwrap_or_else(cut_off)
+}
+
+/// Runs something there, and ends it when the caller gives up.
 pub(crate) async fn run<F, T>(future: F) -> Result<T, Error>
 where
     F: Future<Output = Result<T, Error>> + Send + 'static,
     T: Send + 'static,
 {
-    spawn(future)?.await.unwrap_or_else(|error| Err(Error::io("end a call", io::Error::other(error))))
+    AbortOnDropHandle::new(spawn(future)?).await.unwrap_or_else(cut_off)
+}
+
+fn cut_off<T>(error: JoinError) -> Result<T, Error> {
+    Err(Error::io("end a call", io::Error::other(error)))
 }
 
 /// Runs something there and waits, in any thread but that one.
@@ -101,20 +115,27 @@ mod tests {
     }
 
     #[test]
-    fn a_call_goes_on_when_its_caller_gives_up() {
-        let (sender, receiver) = sync_channel(1);
-        let (go, gone) = tokio::sync::oneshot::channel::<()>();
-        let call = run(async move {
-            let _ = gone.await;
-            let _ = sender.send(());
-            Ok(())
-        });
-        let waiting = block_on(async move {
-            let given_up = tokio::time::timeout(std::time::Duration::from_millis(1), call).await;
-            Ok(given_up.is_err())
-        });
-        assert!(waiting.unwrap());
-        go.send(()).unwrap();
-        receiver.recv().unwrap();
+    fn a_call_that_must_be_made_goes_on_when_its_caller_gives_up_and_others_do_not() {
+        for goes_on in [true, false] {
+            let (sender, receiver) = sync_channel(1);
+            let (go, wait) = tokio::sync::oneshot::channel::<()>();
+            let work = async move {
+                let _ = wait.await;
+                let _ = sender.send(());
+                Ok(())
+            };
+            let waiting = block_on(async move {
+                let limit = std::time::Duration::from_millis(1);
+                Ok(if goes_on {
+                    tokio::time::timeout(limit, run_on(work)).await.is_err()
+                } else {
+                    tokio::time::timeout(limit, run(work)).await.is_err()
+                })
+            });
+            assert!(waiting.unwrap());
+            // The work that was ended is not there to be told.
+            let _ = go.send(());
+            assert_eq!(receiver.recv().is_ok(), goes_on);
+        }
     }
 }

@@ -124,7 +124,7 @@ impl Session {
     /// [`Error::CloseFailed`] with each sandbox that could not be stopped.
     pub async fn close(&self) -> Result<(), Error> {
         let session = self.clone();
-        engine::run(async move { session.stop_all().await }).await
+        engine::run_on(async move { session.stop_all().await }).await
     }
 
     async fn stop_all(&self) -> Result<(), Error> {

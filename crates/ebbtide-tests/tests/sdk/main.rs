@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod blocking;
+mod files;
 mod life;
 mod ownership;
 mod process;

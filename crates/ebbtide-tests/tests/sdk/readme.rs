@@ -4,14 +4,14 @@ use std::process::Command;
 
 use ebbtide_tests::Machine;
 
-include!("../../../ebbtide/examples/readme.rs");
+include!("../../../ebbtide/examples/readme/program.rs");
 
-const PROGRAM: &str = include_str!("../../../ebbtide/examples/readme.rs");
+const PROGRAM: &str = include_str!("../../../ebbtide/examples/readme/program.rs");
 const README: &str = include_str!("../../../../README.md");
 
 #[test]
 fn the_program_of_the_readme_is_short_and_does_what_it_says() {
-    assert!(README.contains(PROGRAM), "the README shows another program than examples/readme.rs");
+    assert!(README.contains(PROGRAM), "the README shows another program than examples/readme/program.rs");
     assert!(PROGRAM.lines().count() <= 15);
     let machine = Machine::take();
     let home = machine.home();

@@ -16,6 +16,7 @@
 //! ```
 
 mod builders;
+mod files;
 mod process;
 mod sandbox;
 mod session;
@@ -23,6 +24,7 @@ mod session;
 use std::time::Duration;
 
 pub use builders::{ExecBuilder, SandboxBuilder};
+pub use files::{FileReader, FileWriter};
 pub use process::{Process, ProcessOutput, ProcessStdin};
 pub use sandbox::Sandbox;
 pub use session::Session;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{ExecBuilder, SandboxBuilder};
-use crate::{Connection, Error, ListOptions, SandboxInfo, SandboxState, StopOptions, engine};
+use super::{ExecBuilder, FileReader, FileWriter, SandboxBuilder};
+use crate::{Connection, Error, ListOptions, SandboxInfo, SandboxState, StopOptions, WriteOptions, engine};
 
 /// A sandbox, as [`crate::Sandbox`].
 ///
@@ -169,6 +169,47 @@ impl Sandbox {
     /// As [`crate::Sandbox::exec`].
     pub fn exec(&self, command: impl IntoIterator<Item = impl Into<String>>) -> ExecBuilder {
         ExecBuilder(self.0.exec(command))
+    }
+
+    /// As [`crate::Sandbox::read_file`].
+    ///
+    /// # Errors
+    /// The same.
+    pub fn read_file(&self, path: impl Into<String>) -> Result<Vec<u8>, Error> {
+        let (sandbox, path) = (self.0.clone(), path.into());
+        engine::block_on(async move { sandbox.read_file(path).await })
+    }
+
+    /// As [`crate::Sandbox::write_file`].
+    ///
+    /// # Errors
+    /// The same.
+    pub fn write_file(&self, path: impl Into<String>, content: impl Into<Vec<u8>>) -> Result<(), Error> {
+        let (sandbox, path, content) = (self.0.clone(), path.into(), content.into());
+        engine::block_on(async move { sandbox.write_file(path, content).await })
+    }
+
+    /// As [`crate::Sandbox::read_file_stream`].
+    ///
+    /// # Errors
+    /// The same.
+    pub fn read_file_stream(&self, path: impl Into<String>) -> Result<FileReader, Error> {
+        let (sandbox, path) = (self.0.clone(), path.into());
+        Ok(FileReader::new(engine::block_on(async move { sandbox.read_file_stream(path).await })?))
+    }
+
+    /// As [`crate::Sandbox::write_file_stream`].
+    ///
+    /// # Errors
+    /// The same.
+    pub fn write_file_stream(
+        &self,
+        path: impl Into<String>,
+        options: WriteOptions,
+    ) -> Result<FileWriter, Error> {
+        let (sandbox, path) = (self.0.clone(), path.into());
+        let open = async move { sandbox.write_file_stream(path, options).await };
+        Ok(FileWriter::new(engine::block_on(open)?))
     }
 
     /// As [`crate::Sandbox::stop`].

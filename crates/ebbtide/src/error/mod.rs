@@ -104,6 +104,12 @@ pub enum Error {
     /// The connection broke, so that it is not known what became of the call.
     #[error("the connection to the daemon broke off ({0}); it may have been ended")]
     Disconnected(String),
+    /// A call was not answered in time, so that it is not known what became of it.
+    #[error("no answer from the daemon within {} s", limit.as_secs_f64())]
+    NoAnswer {
+        /// How long was waited.
+        limit: Duration,
+    },
     /// The daemon refused or failed.
     #[error(transparent)]
     Rejected(#[from] Box<Rejection>),

@@ -8,7 +8,7 @@ use ebbtide_model::Invalid;
 use tokio::io::AsyncWriteExt as _;
 
 use super::{CommandStream, Process, ProcessOutput, ProcessStdin, Which};
-use crate::{CommandOutput, Error, ExecCommand, Sandbox, SandboxState, engine};
+use crate::{CommandOutput, Error, ExecCommand, Sandbox, engine};
 
 /// How much of each output is kept for a reader that is elsewhere, and the most that is collected.
 const OUTPUT_LIMIT: usize = 64 << 20;
@@ -93,7 +93,7 @@ impl ExecBuilder {
             let client = sandbox.core.connection.client().await?;
             let exec = match client.exec_within(command, timeout).await {
                 Ok(exec) => exec,
-                Err(error) => return Err(why(&sandbox, error).await),
+                Err(error) => return Err(sandbox.why(error).await),
             };
             Ok((exec.stdin, CommandStream::new(command_line, exec.events, limit, timeout)))
         })
@@ -160,22 +160,6 @@ impl ExecBuilder {
         let command: Vec<_> = self.command.iter().map(|word| quoted(word)).collect();
         let script = format!("cd {} && exec {}", quoted(dir), command.join(" "));
         Ok(vec!["/bin/sh".to_owned(), "-c".to_owned(), script])
-    }
-}
-
-/// Why a command was not started: if the sandbox is not running any more, what became of it.
-async fn why(sandbox: &Sandbox, error: Error) -> Error {
-    if error.is_disconnect() {
-        sandbox.core.connection.forget().await;
-    }
-    if error.kind() != crate::ErrorKind::NotRunning {
-        return error;
-    }
-    match sandbox.core.ask().await {
-        Ok(info) if info.state != SandboxState::Running => {
-            Error::NotRunning { id: info.id, state: info.state }
-        }
-        _ => error,
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod builder;
 mod core;
+mod files;
 mod find;
 mod start;
 mod stop;

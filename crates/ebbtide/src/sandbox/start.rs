@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 
 use super::{Core, Sandbox};
-use crate::{Error, SandboxInfo, SandboxState, engine};
+use crate::{Error, ErrorKind, SandboxInfo, SandboxState, engine};
 
 /// The first and the longest pause between two looks at a sandbox that is being made.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
@@ -22,7 +22,7 @@ impl Sandbox {
             return Ok(());
         }
         let core = Arc::clone(&self.core);
-        engine::run(async move { core.start().await }).await
+        engine::run_on(async move { core.start().await }).await
     }
 
     /// Starts it if need be, and waits until commands can be run in it, or it has ended after it ran.
@@ -117,6 +117,22 @@ impl Sandbox {
             state => Err(Error::NotRunning { id: info.id, state }),
         }
     }
+
+    /// Why something could not be begun in it: if it is not running any more, what became of it.
+    pub(crate) async fn why(&self, error: Error) -> Error {
+        if error.is_disconnect() {
+            self.core.connection.forget().await;
+        }
+        if error.kind() != ErrorKind::NotRunning {
+            return error;
+        }
+        match self.core.ask().await {
+            Ok(info) if info.state != SandboxState::Running => {
+                Error::NotRunning { id: info.id, state: info.state }
+            }
+            _ => error,
+        }
+    }
 }
 
 impl Core {
@@ -172,10 +188,10 @@ impl Core {
         if info.state.is_terminal() {
             return Ok(info);
         }
-        let wait = self.connection.call(async |client: crate::Client| client.wait(&info.id).await);
-        match timeout(limit, wait).await {
-            Ok(ended) => Ok(self.learn(ended?)),
-            Err(_) => Err(Error::Timeout { what: format!("the end of sandbox {}", info.id), limit }),
+        let wait = async |client: crate::Client| client.wait(&info.id).await;
+        match self.connection.call_within(limit, wait).await {
+            Some(ended) => Ok(self.learn(ended?)),
+            None => Err(Error::Timeout { what: format!("the end of sandbox {}", info.id), limit }),
         }
     }
 }

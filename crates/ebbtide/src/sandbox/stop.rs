@@ -78,7 +78,7 @@ impl Sandbox {
             return Ok(());
         }
         let core = Arc::clone(&self.core);
-        engine::run(async move { core.stop(options).await }).await
+        engine::run_on(async move { core.stop(options).await }).await
     }
 
     /// Ends a sandbox of which only the id is known, at once, without waiting for its end.
@@ -119,11 +119,11 @@ pub(crate) async fn end(connection: &Connection, id: &str, options: StopOptions)
         return Ok(());
     }
     let limit = options.whole_grace() + MARGIN;
-    let wait = connection.call(async |client: crate::Client| client.wait(id).await);
-    match tokio::time::timeout(limit, wait).await {
-        Ok(Err(error)) if !error.is_not_found() => Err(error),
-        Ok(_) => Ok(()),
-        Err(_) => Err(Error::Timeout { what: format!("the end of sandbox {id}"), limit }),
+    let wait = async |client: crate::Client| client.wait(id).await;
+    match connection.call_within(limit, wait).await {
+        Some(Err(error)) if !error.is_not_found() => Err(error),
+        Some(_) => Ok(()),
+        None => Err(Error::Timeout { what: format!("the end of sandbox {id}"), limit }),
     }
 }
 
