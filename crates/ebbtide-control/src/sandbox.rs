@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use ebbtide_model::{Event, SandboxId, SandboxRecord, State, TerminationReason};
+use ebbtide_model::{Event, MountedFile, SandboxId, SandboxRecord, State, TerminationReason};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -131,6 +131,7 @@ impl Sandbox {
                 record.state = state;
             }
             record.started_at.get_or_insert(at);
+            record.spec.mounted_files.iter_mut().for_each(MountedFile::forget_content);
             Ok(())
         })
         .ok();

@@ -45,6 +45,11 @@ impl MountedFile {
         &self.content
     }
 
+    /// Lets go of the content, for whoever needs to know only that it was there.
+    pub fn forget_content(&mut self) {
+        self.content = Arc::default();
+    }
+
     /// The same file with its content given back to it; `None` if this is another content.
     #[must_use]
     pub fn with_content(self, content: &[u8]) -> Option<Self> {

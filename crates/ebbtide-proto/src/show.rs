@@ -66,6 +66,12 @@ fn spec_message(spec: SandboxSpec) -> wire::SandboxSpec {
         environment_variables: spec.main.env.into_iter().collect(),
         resource_requirements: resources::echo(&spec.resources),
         working_dir: spec.main.working_dir.unwrap_or_default(),
+        // Where they are, not what they hold: that may be large, or secret.
+        files: spec
+            .mounted_files
+            .into_iter()
+            .map(|file| wire::FileMount { path: file.path, ..Default::default() })
+            .collect(),
         ..Default::default()
     };
     wire::SandboxSpec {

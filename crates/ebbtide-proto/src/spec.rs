@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ebbtide_model::{Command, HOST_IMAGE, Invalid, SandboxSpec};
+use ebbtide_model::{Command, HOST_IMAGE, Invalid, MountedFile, SandboxSpec};
 
 use crate::coreweave::sandbox::v1 as wire;
 use crate::refusal::unless;
@@ -61,6 +61,11 @@ fn container_spec(container: wire::Container) -> Result<SandboxSpec, Refusal> {
             working_dir: Some(container.working_dir).filter(|dir| !dir.is_empty()),
         },
         resources: resources::read(FIELD, container.resources, container.resource_requirements)?,
+        mounted_files: container
+            .files
+            .into_iter()
+            .map(|file| MountedFile::new(file.path, file.content.to_vec()))
+            .collect(),
         ..SandboxSpec::new(image)
     })
 }
@@ -92,6 +97,14 @@ mod tests {
             c.args = vec!["-c".into(), "exit 7".into()];
         }));
         assert_eq!(spec.unwrap().main.argv, ["sh", "-c", "exit 7"]);
+    }
+
+    #[test]
+    fn mounted_files_are_taken_with_their_content() {
+        let spec = sandbox_spec(request(|_, c| {
+            c.files.push(wire::FileMount { path: "/etc/x".into(), content: b"\0x".to_vec().into() });
+        }));
+        assert_eq!(spec.unwrap().mounted_files, [MountedFile::new("/etc/x", *b"\0x")]);
     }
 
     #[test]

@@ -84,7 +84,7 @@ pub(crate) fn refuse_in_container(field: &str, container: &wire::Container) -> R
         resources: _,
         resource_requirements: _,
         working_dir: _,
-        files,
+        files: _,
         volume_mounts,
         secret_stores,
         security_context,
@@ -94,7 +94,6 @@ pub(crate) fn refuse_in_container(field: &str, container: &wire::Container) -> R
         startup_probe,
     } = container;
     let check = |unset, name: &str, what| unless(unset, &format!("{field}.{name}"), what);
-    check(files.is_empty(), "files", "mounted files are")?;
     check(volume_mounts.is_empty(), "volume_mounts", "volumes are")?;
     check(secret_stores.is_empty(), "secret_stores", "secrets are")?;
     let credentials = image_pull_credentials.as_ref();
@@ -213,7 +212,6 @@ mod tests {
                 said(|s, _| s.set_runtime_class_selection(wire::RuntimeClass::GpuDefault)),
             ),
             (InvalidRequest, "spec.runtime_class_selection", said(|s, _| s.runtime_class_selection = 77)),
-            (NotImplemented, "c.files", said(|_, c| c.files.push(Default::default()))),
             (NotImplemented, "c.volume_mounts", said(|_, c| c.volume_mounts.push(Default::default()))),
             (NotImplemented, "c.secret_stores", said(|_, c| c.secret_stores.push(Default::default()))),
             (

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ebbtide_model::{SandboxRecord, State, TerminationReason};
 use rusqlite::types::{FromSqlError, Type};
-use rusqlite::{Row, named_params};
+use rusqlite::{OptionalExtension as _, Row, named_params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -43,11 +43,51 @@ fn from_millis(millis: i64) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(u64::try_from(millis).unwrap_or(0))
 }
 
-/// Runs [`INSERT`] for `record`; tells whether it was inserted.
+/// Inserts `record` with what its mounted files hold; tells whether it was inserted.
 pub(super) fn insert(
     connection: &rusqlite::Connection,
     record: &SandboxRecord,
 ) -> Result<bool, rusqlite::Error> {
+    let files = &record.spec.mounted_files;
+    if files.is_empty() {
+        return insert_row(connection, record);
+    }
+    // One after the other; the spec tells where each ends.
+    let content: Vec<u8> = files.iter().flat_map(|file| file.content().iter().copied()).collect();
+    let transaction = connection.unchecked_transaction()?;
+    let inserted = insert_row(&transaction, record)?;
+    if inserted {
+        transaction
+            .prepare_cached("INSERT INTO mounted (id, content) VALUES (?1, ?2)")?
+            .execute((record.id.as_str(), content))?;
+    }
+    transaction.commit()?;
+    Ok(inserted)
+}
+
+/// Gives the mounted files of a record what they hold, as far as the ledger still has it.
+pub(super) fn restore_files(
+    connection: &rusqlite::Connection,
+    record: &mut SandboxRecord,
+) -> Result<(), rusqlite::Error> {
+    if record.spec.mounted_files.is_empty() {
+        return Ok(());
+    }
+    let content: Option<Vec<u8>> = connection
+        .prepare_cached("SELECT content FROM mounted WHERE id = ?1")?
+        .query_row([record.id.as_str()], |row| row.get(0))
+        .optional()?;
+    let Some(content) = content else { return Ok(()) };
+    let mut rest = content.as_slice();
+    for file in &mut record.spec.mounted_files {
+        let (this, more) = rest.split_at_checked(file.size()).ok_or(rusqlite::Error::InvalidQuery)?;
+        *file = file.clone().with_content(this).ok_or(rusqlite::Error::InvalidQuery)?;
+        rest = more;
+    }
+    Ok(())
+}
+
+fn insert_row(connection: &rusqlite::Connection, record: &SandboxRecord) -> Result<bool, rusqlite::Error> {
     let mut statement = connection.prepare_cached(INSERT)?;
     let rows = statement.execute(named_params! {
         ":id": record.id.as_str(),

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use ebbtide_model::{Principal, SandboxId, SandboxRecord, State};
 use rusqlite::{Connection, OptionalExtension, named_params};
 
-use super::codec::{COLUMNS, Stored, json, millis, record};
+use super::codec::{COLUMNS, Stored, json, millis, record, restore_files};
 use super::{LedgerError, schema};
 
 type Answer<T> = Result<T, rusqlite::Error>;
@@ -43,10 +43,12 @@ pub(super) fn by_request_id(
 }
 
 pub(super) fn live(connection: &Connection) -> Answer<Vec<Stored>> {
-    connection
+    let mut live: Vec<Stored> = connection
         .prepare_cached(&format!("SELECT {COLUMNS} FROM sandbox WHERE ended IS NULL ORDER BY id"))?
         .query_map([], record)?
-        .collect()
+        .collect::<Result<_, _>>()?;
+    live.iter_mut().try_for_each(|stored| restore_files(connection, &mut stored.record))?;
+    Ok(live)
 }
 
 pub(super) fn page(connection: &Connection, cursor: &Cursor<'_>) -> Answer<Vec<SandboxRecord>> {

@@ -14,7 +14,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::LedgerError;
 
 /// The form that this version writes.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
 /// Spec and owner never change and are only read whole, so they are JSON; all that changes or is searched for is
 /// a column. `ended` is set in the same breath as a terminal state, and is what terminal means in queries.
@@ -44,6 +44,21 @@ CREATE INDEX sandbox_page ON sandbox (principal, id) WHERE ended IS NOT NULL;
 PRAGMA user_version = 1;
 ";
 
+/// What leads from each form to the next, the first to form 2.
+///
+/// 2: what mounted files hold, apart from the record, which is rewritten at each change. It is needed only until the
+/// sandbox runs, since a create may have to be gone on with by another daemon.
+const MIGRATIONS: [&str; 1] = ["
+CREATE TABLE mounted (
+    id      TEXT PRIMARY KEY,
+    content BLOB NOT NULL
+) STRICT;
+CREATE TRIGGER mounted_made AFTER UPDATE OF state ON sandbox WHEN new.state NOT IN ('pending', 'creating') BEGIN
+    DELETE FROM mounted WHERE id = new.id;
+END;
+PRAGMA user_version = 2;
+"];
+
 /// Opens the ledger for writing, and makes it if there is none.
 pub(super) fn open(path: &Path) -> Result<Connection, LedgerError> {
     let fail = |step| move |error: rusqlite::Error| LedgerError::of(path, step, &error);
@@ -56,9 +71,12 @@ pub(super) fn open(path: &Path) -> Result<Connection, LedgerError> {
              PRAGMA wal_autocheckpoint = 16384;",
         )
         .map_err(fail("choose the journal"))?;
-    if version == 0 {
+    if version < VERSION {
+        let first = if version == 0 { SCHEMA } else { "" };
+        let done = usize::try_from(version.max(1) - 1).unwrap_or_default();
+        let rest = MIGRATIONS.get(done..).unwrap_or_default().concat();
         connection
-            .execute_batch(&format!("BEGIN IMMEDIATE; {SCHEMA} COMMIT;"))
+            .execute_batch(&format!("BEGIN IMMEDIATE; {first} {rest} COMMIT;"))
             .map_err(fail("make the tables"))?;
     } else {
         // Proves that the file can be written now, rather than at the first create.

@@ -45,6 +45,24 @@ async fn a_ledger_of_a_newer_version_is_refused_and_left_alone() {
 }
 
 #[tokio::test]
+async fn a_ledger_of_the_first_version_is_brought_up_to_date_with_all_that_it_holds() {
+    let home = filled().await;
+    let ledger = Connection::open(&home.config.ledger).unwrap();
+    ledger.execute_batch("DROP TRIGGER mounted_made; DROP TABLE mounted; PRAGMA user_version = 1").unwrap();
+    drop(ledger);
+    let before = ledger::read_only(&home.config.ledger).unwrap();
+    let control = home.open().await;
+    let mounted_files = vec![ebbtide_model::MountedFile::new("/etc/x", *b"x")];
+    let spec = SandboxSpec { mounted_files, ..idle() };
+    let id = control.create(&ME, spec, "").await.unwrap().id;
+    assert!(control.open_read(&ME, id.as_str(), "/etc/x").await.is_ok());
+    assert_eq!(before.len(), 200);
+    for record in before {
+        assert!(control.get(&ME, record.id.as_str()).await.is_ok());
+    }
+}
+
+#[tokio::test]
 async fn a_damaged_page_is_found_at_the_start() {
     let home = filled().await;
     let file = std::fs::OpenOptions::new().write(true).open(&home.config.ledger).unwrap();

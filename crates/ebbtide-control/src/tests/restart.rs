@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use ebbtide_driver::fake::Call;
 use ebbtide_driver::{Driver, DriverError, SandboxPlan};
-use ebbtide_model::{EffectiveResources, OwnerProcess, SandboxId, State, StopOptions, TerminationReason};
+use ebbtide_model::{
+    EffectiveResources, MountedFile, OwnerProcess, SandboxId, State, StopOptions, TerminationReason,
+};
 
 use super::*;
 use crate::Outcome;
@@ -96,6 +98,28 @@ async fn a_create_that_was_never_begun_is_resumed_under_its_id() {
     let id = intent_only(&home, idle()).await;
     let control = home.open().await;
     exec(&control, id.as_str(), &["true"]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_resumed_create_still_has_its_mounted_files_and_the_ledger_then_forgets_what_they_hold() {
+    let home = Home::new();
+    let files = [("/etc/one", "first"), ("/etc/two", ""), ("/etc/three", "third")];
+    let mounted_files = files.map(|(path, content)| MountedFile::new(path, content.as_bytes())).to_vec();
+    let id = intent_only(&home, SandboxSpec { mounted_files: mounted_files.clone(), ..idle() }).await;
+    let kept = || {
+        let ledger = rusqlite::Connection::open(&home.config.ledger).unwrap();
+        ledger.query_row("SELECT count(*) FROM mounted", [], |row| row.get::<_, u32>(0)).unwrap()
+    };
+    assert_eq!(kept(), 1);
+    let control = home.open().await;
+    for (path, content) in files {
+        let mut file = control.open_read(&ME, id.as_str(), path).await.unwrap();
+        let found = file.content.next().await.unwrap().unwrap_or_default();
+        assert_eq!(String::from_utf8(found).unwrap(), content);
+    }
+    control.close().await;
+    assert_eq!(kept(), 0);
+    assert_eq!(control.get(&ME, id.as_str()).await.unwrap().spec.mounted_files, mounted_files);
 }
 
 #[tokio::test]
