@@ -124,6 +124,34 @@ pub(super) async fn large_file_is_intact_both_ways(context: &Context<'_>) -> Res
     ensure_eq("true", context.run(&id, words(&["true"])).await?.status, ExitStatus::Code(0))
 }
 
+pub(super) async fn directory_comes_back_as_it_was(context: &Context<'_>) -> Result<(), Failure> {
+    let id = context.idle().await?;
+    let files = [("one", &b"1"[..]), ("below/two", b""), ("below/more/three", scripts::counted())];
+    for (name, content) in files {
+        put(context, &id, &format!("/tmp/from/{name}"), content, WriteOptions::default()).await?;
+    }
+    let mut packed = context.soon("pack", context.driver()?.pack(&id, "/tmp/from")).await?;
+    let archive = all(context, packed.as_mut()).await?;
+    let mut sink = context.soon("unpack", context.driver()?.unpack(&id, "/tmp/to/here")).await?;
+    for piece in archive.chunks(50_000) {
+        context.soon("write", sink.write(piece)).await?;
+    }
+    context.soon("commit", sink.commit()).await?;
+    for (name, content) in files {
+        let found = get(context, &id, &format!("/tmp/to/here/{name}")).await?.1;
+        ensure(found == content, || format!("{name}: {} bytes of {}", found.len(), content.len()))?;
+    }
+    for (path, kind) in
+        [("/tmp/from/one", FileErrorKind::NotDirectory), ("/tmp/nothing", FileErrorKind::NotFound)]
+    {
+        let pack = context.bounded("pack", context.driver()?.pack(&id, path)).await?;
+        refused("pack", path, &kind, pack.map(drop))?;
+    }
+    let path = "/tmp/from/one";
+    let unpack = context.bounded("unpack", context.driver()?.unpack(&id, path)).await?;
+    refused("unpack", path, &FileErrorKind::NotDirectory, unpack.map(drop))
+}
+
 pub(super) async fn mounted_files_are_there_first_and_cannot_be_written(
     context: &Context<'_>,
 ) -> Result<(), Failure> {

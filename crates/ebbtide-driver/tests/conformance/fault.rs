@@ -65,6 +65,7 @@ faults! {
     AnnouncedSizeIgnored => write_of_another_size_is_refused: "another size is answered with Ok",
     NoFileIsUntyped => paths_that_lead_to_no_file_are_typed_errors: "answered with Err(Io",
     FileByteChanged => large_file_is_intact_both_ways: "bytes came back",
+    UnpackForgotten => directory_comes_back_as_it_was: "no such file",
     MountedFileWritable => mounted_files_are_there_first_and_cannot_be_written: "answered with Ok",
     MountedFilesForgotten => mounted_files_are_there_first_and_cannot_be_written: "no such file",
     FilesAfterTheEndAreUntyped => files_after_the_end_are_refused: "after the end: Err(Unavailable",

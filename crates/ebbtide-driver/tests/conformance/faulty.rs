@@ -183,7 +183,7 @@ impl Driver for Faulty {
     }
 
     async fn unpack(&self, id: &SandboxId, path: &str) -> Result<Box<dyn Sink>, DriverError> {
-        self.inner.unpack(id, path).await
+        faulty_files::unpack(&self.inner, self.fault, id, path).await
     }
 
     async fn stop(&self, id: &SandboxId, options: StopOptions) -> Result<(), DriverError> {

@@ -73,6 +73,15 @@ pub(crate) async fn open_write(
     Ok(Box::new(FaultySink { inner: sink, fault }))
 }
 
+pub(crate) async fn unpack(
+    inner: &FakeDriver,
+    fault: Fault,
+    id: &SandboxId,
+    path: &str,
+) -> Result<Box<dyn Sink>, DriverError> {
+    Ok(Box::new(FaultySink { inner: inner.unpack(id, path).await?, fault }))
+}
+
 struct FaultySink {
     inner: Box<dyn Sink>,
     fault: Fault,
@@ -86,7 +95,7 @@ impl Sink for FaultySink {
 
     async fn commit(self: Box<Self>) -> Result<(), DriverError> {
         match self.fault {
-            Fault::CommitForgotten => Ok(()),
+            Fault::CommitForgotten | Fault::UnpackForgotten => Ok(()),
             _ => self.inner.commit().await,
         }
     }

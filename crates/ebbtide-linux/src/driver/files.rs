@@ -40,6 +40,18 @@ impl Inner {
         Ok(FileRead { size, mode: mode & 0o7777, content: Box::new(content) })
     }
 
+    pub(super) async fn pack(&self, id: &SandboxId, path: &str) -> Result<Box<dyn Content>, DriverError> {
+        let (helper, pipe, ..) = self.help(id, path, FileAction::Pack).await?;
+        let pipe = Receiver::from_owned_fd(pipe).map_err(|error| no_pipe(&error))?;
+        Ok(Box::new(Reading { helper, pipe, left: None, taken: 0, buffer: vec![0; CHUNK], over: false }))
+    }
+
+    pub(super) async fn unpack(&self, id: &SandboxId, path: &str) -> Result<Box<dyn Sink>, DriverError> {
+        let (helper, pipe, ..) = self.help(id, path, FileAction::Unpack).await?;
+        let pipe = Sender::from_owned_fd(pipe).map_err(|error| no_pipe(&error))?;
+        Ok(Box::new(Writing { helper, pipe: Some(pipe), written: 0 }))
+    }
+
     pub(super) async fn open_write(
         &self,
         id: &SandboxId,
@@ -98,8 +110,7 @@ impl Helper {
             answer = self.control.receive::<FromHelper>().await;
         }
         match answer {
-            // The path is the one that we know; what a helper says could be anything.
-            Ok((FromHelper::Failed(error), _)) => Err(error.kind.at(self.path.as_str()).into()),
+            Ok((FromHelper::Failed(error), _)) => Err(error.into()),
             Ok((message, _)) => Ok(message),
             Err(PacketError::Closed) => Err(self.died().await),
             Err(error) => Err(DriverError::Protocol(error.to_string())),

@@ -275,12 +275,12 @@ impl Driver for LinuxDriver {
         self.inner.open_write(id, path, options).await
     }
 
-    async fn pack(&self, _: &SandboxId, _: &str) -> Result<Box<dyn Content>, DriverError> {
-        Err(no_archives())
+    async fn pack(&self, id: &SandboxId, path: &str) -> Result<Box<dyn Content>, DriverError> {
+        self.inner.pack(id, path).await
     }
 
-    async fn unpack(&self, _: &SandboxId, _: &str) -> Result<Box<dyn Sink>, DriverError> {
-        Err(no_archives())
+    async fn unpack(&self, id: &SandboxId, path: &str) -> Result<Box<dyn Sink>, DriverError> {
+        self.inner.unpack(id, path).await
     }
 
     async fn stop(&self, id: &SandboxId, options: StopOptions) -> Result<(), DriverError> {
@@ -324,11 +324,6 @@ impl Driver for LinuxDriver {
     async fn shutdown(&self) -> Result<(), DriverError> {
         self.inner.launcher.shutdown().await
     }
-}
-
-fn no_archives() -> DriverError {
-    let help = "use tar as a command for now";
-    DriverError::Unsupported { missing: "a way to whole directories".to_owned(), help: help.to_owned() }
 }
 
 async fn join<T>(task: tokio::task::JoinHandle<Result<T, DriverError>>) -> Result<T, DriverError> {

@@ -1,4 +1,5 @@
-//! What a helper does inside a sandbox: reads or writes one file with the rights of the sandbox's commands.
+//! What a helper does inside a sandbox: reads or writes one file, or one directory, with the rights of the sandbox's
+//! commands.
 //!
 //! A helper is a clone of init that gives up what a command does not have and executes nothing. It copies between the
 //! file and a pipe itself, for three reasons. The daemon never holds a descriptor of something inside, so whatever that
@@ -9,14 +10,16 @@
 //! A path is looked up in the sandbox's own root, symbolic links included, but never through a "magic" link of proc:
 //! such a one leads to where the helper itself came from.
 
+mod archive;
 mod lookup;
 mod read;
 mod write;
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 
-use ebbtide_driver::{FileError, FileErrorKind};
+use ebbtide_driver::FileErrorKind;
 use rustix::io::Errno;
 
 use crate::protocol::{self, FileAction, FileTask, FromHelper};
@@ -43,10 +46,18 @@ pub(crate) fn run(task: FileTask, channels: Channels) {
     let result = match task.action {
         FileAction::Read => read::read(&task.path, &control, content),
         FileAction::Write(options) => write::write(&task.path, options, &control, content),
+        FileAction::Pack => archive::pack(&task.path, &control, content),
+        FileAction::Unpack => archive::unpack(&task.path, &control, content),
     };
     let last = match result {
         Ok(bytes) => FromHelper::Done { bytes },
-        Err(Stop::Failed(kind)) => FromHelper::Failed(FileError { path: task.path, kind }),
+        Err(Stop::Failed(kind)) => FromHelper::Failed(kind.at(task.path)),
+        Err(Stop::Inside(below, kind)) if below.as_os_str().is_empty() => {
+            FromHelper::Failed(kind.at(task.path))
+        }
+        Err(Stop::Inside(below, kind)) => {
+            FromHelper::Failed(kind.at(Path::new(&task.path).join(below).to_string_lossy()))
+        }
         Err(Stop::Abandoned) => return,
     };
     // A daemon that has gone away needs no answer.
@@ -58,6 +69,8 @@ pub(crate) fn run(task: FileTask, channels: Channels) {
 pub(crate) enum Stop {
     /// It cannot be done.
     Failed(FileErrorKind),
+    /// It cannot be done for something below the path.
+    Inside(PathBuf, FileErrorKind),
     /// The daemon, or its caller, does not want it any more.
     Abandoned,
 }

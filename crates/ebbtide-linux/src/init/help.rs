@@ -32,8 +32,8 @@ impl Cage {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
         let _ = fcntl_setpipe_size(&write, PIPE_BYTES);
         let (content, its_content) = match task.action {
-            FileAction::Read => (read, write),
-            FileAction::Write(_) => (write, read),
+            FileAction::Read | FileAction::Pack => (read, write),
+            FileAction::Write(_) | FileAction::Unpack => (write, read),
         };
         match sys::clone(CloneFlags::NONE, Some(self.payload.as_fd()))? {
             Cloned::Parent { pid, .. } => Ok(Helper { pid, control, content }),

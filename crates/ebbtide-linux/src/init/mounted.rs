@@ -20,6 +20,7 @@ pub(super) fn put(files: &[(String, u64)], mut content: File) -> Result<(), File
     for (path, size) in files {
         put_one(path, &mut (&mut content).take(*size)).map_err(|stop| match stop {
             Stop::Failed(kind) => kind.at(path.clone()),
+            Stop::Inside(below, kind) => kind.at(below.to_string_lossy()),
             Stop::Abandoned => FileErrorKind::Interrupted.at(path.clone()),
         })?;
     }

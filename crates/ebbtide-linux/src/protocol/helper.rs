@@ -19,6 +19,10 @@ pub(crate) enum FileAction {
     Read,
     /// New content comes in.
     Write(WriteOptions),
+    /// A directory goes out as a tar stream.
+    Pack,
+    /// A tar stream comes in and becomes a directory.
+    Unpack,
 }
 
 /// What a helper says.
