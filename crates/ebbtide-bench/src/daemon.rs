@@ -5,7 +5,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use ebbtide::proto::coreweave::sandbox::v1 as wire;
-use ebbtide::{Client, ConnectOptions, ExecCommand, ExecEvent, HomeLocation, connect};
+use ebbtide::{
+    Client, ConnectOptions, Connection, ExecCommand, ExecEvent, HomeLocation, Sandbox, Target, connect,
+};
 
 use crate::Error;
 use crate::peers::PROGRAM;
@@ -17,6 +19,7 @@ pub(crate) struct Daemon {
     /// The id that every kernel name of this home carries.
     pub(crate) home_id: String,
     client: Client,
+    connection: Connection,
 }
 
 /// When each call of a sandbox's life had its answer, from the first request on.
@@ -35,7 +38,8 @@ pub(crate) struct Life {
 impl Daemon {
     /// Starts a daemon for a new home in `state_dir`.
     pub(crate) async fn start(ebb: &Path, state_dir: &Path) -> Result<Self, Error> {
-        let home = HomeLocation::new(state_dir, "/run/ebbtide").open()?;
+        let location = HomeLocation::new(state_dir, "/run/ebbtide");
+        let home = location.open()?;
         let options = ConnectOptions { executable: Some(ebb.to_owned()), ..Default::default() };
         let client = connect(&home, &options).await?;
         Ok(Self {
@@ -43,6 +47,7 @@ impl Daemon {
             state_dir: state_dir.to_owned(),
             home_id: home.id().to_owned(),
             client,
+            connection: Connection::to(Target::Home(location), options),
         })
     }
 
@@ -64,6 +69,18 @@ impl Daemon {
         let id = self.create().await?;
         self.true_in(&id).await?;
         Ok(id)
+    }
+
+    /// A sandbox as a program holds it.
+    pub(crate) async fn handle(&self, id: &str) -> Result<Sandbox, Error> {
+        Ok(Sandbox::from_id_on(&self.connection, id).await?)
+    }
+
+    /// Runs the program in a sandbox that runs, by its handle.
+    pub(crate) async fn exec_by_handle(&self, sandbox: &Sandbox) -> Result<Duration, Error> {
+        let started = Instant::now();
+        sandbox.exec([PROGRAM]).check().output().await?;
+        Ok(started.elapsed())
     }
 
     /// Runs the program in a sandbox that runs.

@@ -8,6 +8,7 @@ mod helper;
 mod leftovers;
 mod measure;
 mod mounts;
+mod output;
 mod peers;
 mod report;
 mod stats;

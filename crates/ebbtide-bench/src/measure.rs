@@ -7,11 +7,13 @@
 use std::path::Path;
 use std::time::Duration;
 
+use ebbtide::Sandbox;
 use tokio::time::sleep;
 
 use crate::daemon::{Daemon, Life};
 use crate::helper::Helper;
 use crate::mounts::ExtraMounts;
+use crate::output::{self, Throughput};
 use crate::peers::{self, Oci};
 use crate::stats::Samples;
 use crate::{Error, leftovers};
@@ -42,6 +44,7 @@ pub(crate) enum Subject {
     CrunRun,
     RuncRun,
     EbbtideExec,
+    EbbtideHandleExec,
     CrunExec,
     RuncExec,
     EbbtideStop,
@@ -50,7 +53,7 @@ pub(crate) enum Subject {
 }
 
 impl Subject {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::EbbtideOnce,
         Self::Plain,
         Self::Unshare,
@@ -58,6 +61,7 @@ impl Subject {
         Self::CrunRun,
         Self::RuncRun,
         Self::EbbtideExec,
+        Self::EbbtideHandleExec,
         Self::CrunExec,
         Self::RuncExec,
         Self::EbbtideStop,
@@ -75,6 +79,7 @@ impl Subject {
             Self::CrunRun => "`crun run`",
             Self::RuncRun => "`runc run`",
             Self::EbbtideExec => "**ebbtide: exec**",
+            Self::EbbtideHandleExec => "ebbtide: exec by `Sandbox`",
             Self::CrunExec => "`crun exec`",
             Self::RuncExec => "`runc exec`",
             Self::EbbtideStop => "**ebbtide: stop**",
@@ -139,6 +144,8 @@ pub(crate) struct Aftermath {
     pub(crate) doctor_said: String,
     /// What is left after `ebb shutdown`.
     pub(crate) left: Vec<String>,
+    /// How fast output came.
+    pub(crate) throughput: Throughput,
 }
 
 struct Turn {
@@ -152,6 +159,7 @@ struct Contest<'a> {
     crun: &'a Oci,
     runc: &'a Oci,
     idle: String,
+    handle: Sandbox,
 }
 
 /// Measures everything with `count` more mounts than the host has.
@@ -184,10 +192,10 @@ pub(crate) async fn under(
     let ended = daemon.shutdown();
     drop((helper, mounts));
     let left = leftovers::find(&[&mark, &daemon.home_id], &state_dir);
-    let outcomes = measured?;
+    let (outcomes, throughput) = measured?;
     ended?;
     let (doctor, doctor_said) = doctor?;
-    Ok((outcomes, Aftermath { mounts: count, doctor, doctor_said, left }))
+    Ok((outcomes, Aftermath { mounts: count, doctor, doctor_said, left, throughput }))
 }
 
 async fn measure(
@@ -197,12 +205,13 @@ async fn measure(
     crun: &Oci,
     runc: &Oci,
     amount: Amount,
-) -> Result<Vec<Outcome>, Error> {
+) -> Result<(Vec<Outcome>, Throughput), Error> {
     for oci in [crun, runc] {
         helper.time(&oci.start("idle"))?;
     }
     let idle = daemon.idle().await?;
-    let mut contest = Contest { daemon, helper, crun, runc, idle };
+    let handle = daemon.handle(&idle).await?;
+    let mut contest = Contest { daemon, helper, crun, runc, idle, handle };
     for subject in Subject::ALL {
         contest.turn(subject, Duration::ZERO).await?;
     }
@@ -231,8 +240,9 @@ async fn measure(
         eprintln!();
         outcomes.push(outcome);
     }
+    let throughput = output::measure(daemon, &contest.idle).await?;
     daemon.stop(&contest.idle).await?;
-    Ok(outcomes)
+    Ok((outcomes, throughput))
 }
 
 impl Contest<'_> {
@@ -250,6 +260,7 @@ impl Contest<'_> {
             Subject::CrunRun => helper.time(&self.crun.run()),
             Subject::RuncRun => helper.time(&self.runc.run()),
             Subject::EbbtideExec => self.daemon.exec(&self.idle).await,
+            Subject::EbbtideHandleExec => self.daemon.exec_by_handle(&self.handle).await,
             Subject::CrunExec => helper.time(&self.crun.exec("idle")),
             Subject::RuncExec => helper.time(&self.runc.exec("idle")),
             Subject::EbbtideStop => {

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::measure::{Aftermath, Amount, GAP, Outcome, Subject};
+use crate::output::{MEBIBYTES, Throughput};
 use crate::stats::{Samples, Summary};
 
 const HEAD: &str = "\
@@ -21,7 +22,8 @@ cargo xtask bench --quick     # one minute: shows that it works, gives no number
 - **create → exec → gone**: over gRPC by the Rust client (`ebbtide`) on a warm channel: CreateSandbox, a StreamExec of
   `/bin/true` up to its exit code, DeleteSandbox with no grace, then Wait, whose answer says that nothing of the sandbox
   is left. Default settings: user namespace, own network namespace, bounds on memory, processes and disk, seccomp.
-- **exec**: `/bin/true` in a sandbox that runs. **stop**: DeleteSandbox with no grace up to Wait's answer.
+- **exec**: `/bin/true` in a sandbox that runs; *by `Sandbox`*: the same through the handle that programs use, which collects
+  the output. **stop**: DeleteSandbox with no grace up to Wait's answer.
 - The others run the same program, started by a small helper process, from its fork to its end. bwrap and the containers
   see the host's `/usr` read-only, as the image `host` does. crun and runc get bounds on memory and processes, but no user
   namespace, no bounded disk and no seccomp filter; bwrap and `unshare` get no bounds at all. That is to their advantage.
@@ -72,6 +74,7 @@ pub(crate) fn page(
         table(&mut page, "exec in what runs", outcome, &EXEC, Subject::CrunExec);
         table(&mut page, "stop", outcome, &STOP, Subject::CrunDelete);
     }
+    output(&mut page, aftermaths);
     after(&mut page, aftermaths);
     page
 }
@@ -87,7 +90,8 @@ const ONCE: [Subject; 6] = [
     Subject::CrunRun,
     Subject::RuncRun,
 ];
-const EXEC: [Subject; 4] = [Subject::EbbtideExec, Subject::Plain, Subject::CrunExec, Subject::RuncExec];
+const EXEC: [Subject; 5] =
+    [Subject::EbbtideExec, Subject::EbbtideHandleExec, Subject::Plain, Subject::CrunExec, Subject::RuncExec];
 const STOP: [Subject; 3] = [Subject::EbbtideStop, Subject::CrunDelete, Subject::RuncDelete];
 
 fn title(outcome: &Outcome) -> String {
@@ -152,6 +156,28 @@ fn goals(page: &mut String, outcomes: &[Outcome]) {
     }
 }
 
+/// How fast output came, in the run with the fewest mounts.
+fn output(page: &mut String, aftermaths: &[Aftermath]) {
+    let Some(Aftermath { throughput: Throughput { sandbox, pipe }, .. }) = aftermaths.first() else { return };
+    let _ = writeln!(page, "## Output of a command, {MEBIBYTES} MiB of zeros\n");
+    let _ = writeln!(page, "| MiB/s | best | median | time, ratio to a pipe |\n|---|--:|--:|:--|");
+    for (name, samples) in [("**ebbtide: exec by `Sandbox`**", sandbox), ("a child process, by a pipe", pipe)]
+    {
+        let (Some(times), Some(ratio)) = (samples.summary(), samples.ratio_to(pipe)) else { continue };
+        let rate = |milliseconds: f64| MEBIBYTES as f64 * 1e3 / milliseconds;
+        let _ = writeln!(
+            page,
+            "| {name} | {:.0} | {:.0} | {:.2} [{:.2} – {:.2}] |",
+            rate(times.min),
+            rate(times.median),
+            ratio.of_medians,
+            ratio.lower,
+            ratio.upper
+        );
+    }
+    page.push('\n');
+}
+
 fn after(page: &mut String, aftermaths: &[Aftermath]) {
     let _ = writeln!(page, "## What is left after the run\n");
     for Aftermath { mounts, doctor, left, .. } in aftermaths {
@@ -197,7 +223,8 @@ mod tests {
     fn what_is_left_is_listed() {
         let mut page = String::new();
         let left = vec!["cgroup /sys/fs/cgroup/x".to_owned()];
-        after(&mut page, &[Aftermath { mounts: 0, doctor: false, doctor_said: String::new(), left }]);
+        let (doctor_said, throughput) = (String::new(), Throughput::default());
+        after(&mut page, &[Aftermath { mounts: 0, doctor: false, doctor_said, left, throughput }]);
         assert!(page.contains("**finds something wrong**") && page.contains("  - cgroup /sys/fs/cgroup/x"));
     }
 }

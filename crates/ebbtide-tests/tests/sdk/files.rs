@@ -25,8 +25,9 @@ fn noise(length: usize) -> Vec<u8> {
 async fn files_go_in_and_come_out_whole_whatever_their_size() {
     let machine = Machine::take();
     let home = machine.home();
+    let sandbox = builder(&home).mounted_file("/etc/motd-of-the-test", "mounted").build().unwrap();
     // The first use starts it.
-    let sandbox = builder(&home).build().unwrap();
+    assert_eq!(sandbox.read_file("/etc/motd-of-the-test").await.unwrap(), b"mounted");
     for length in [0, 1, 70_000, 40 << 20] {
         let content = noise(length);
         sandbox.write_file("/work/new/file", content.clone()).await.unwrap();
@@ -61,6 +62,28 @@ async fn a_file_that_is_not_there_is_not_taken_for_a_sandbox_that_is_not_there()
     sandbox.stop_with(StopOptions::now()).await.unwrap();
     let over = sandbox.read_file("/etc/passwd").await.unwrap_err();
     assert_eq!(over.kind(), ErrorKind::NotRunning);
+}
+
+#[tokio::test]
+async fn a_directory_goes_from_one_sandbox_to_another() {
+    let machine = Machine::take();
+    let home = machine.home();
+    let (from, to) = (builder(&home).build().unwrap(), builder(&home).build().unwrap());
+    from.exec(["sh", "-c", "mkdir -p /d/e; echo one > /d/e/f; ln -s e/f /d/l"])
+        .check()
+        .output()
+        .await
+        .unwrap();
+    let mut pieces = from.pack("/d").await.unwrap();
+    let mut unpacking = to.unpack("/copy").await.unwrap();
+    while let Some(piece) = pieces.next().await.unwrap() {
+        unpacking.write(piece).await.unwrap();
+    }
+    unpacking.commit().await.unwrap();
+    let said = to.exec(["sh", "-c", "cat /copy/l; readlink /copy/l"]).check().output().await.unwrap();
+    assert_eq!(said.stdout_text(), "one\ne/f\n");
+    from.stop_with(StopOptions::now()).await.unwrap();
+    to.stop_with(StopOptions::now()).await.unwrap();
 }
 
 #[test]
