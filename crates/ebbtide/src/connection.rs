@@ -144,6 +144,13 @@ impl Connection {
         self.shared.pid == std::process::id()
     }
 
+    /// As a process sees it that was forked from this one.
+    #[cfg(test)]
+    pub(crate) fn of_another_process(target: Target) -> Self {
+        let (options, client) = (ConnectOptions::default(), tokio::sync::Mutex::new(None));
+        Self { shared: Arc::new(Shared { target, options, pid: u32::MAX, client }) }
+    }
+
     fn check(&self) -> Result<(), Error> {
         if self.is_ours() { Ok(()) } else { Err(Error::Forked { owner: self.shared.pid }) }
     }

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::StreamExt as _;
 use futures::stream;
+use tracing::warn;
 
 use crate::{Connection, Error, ListOptions, Sandbox, SandboxBuilder, SandboxDefaults, engine};
 
@@ -127,6 +128,34 @@ impl Session {
         engine::run_on(async move { session.stop_all().await }).await
     }
 
+    /// Lends it to `body` and closes it, whatever `body` returns. If both fail, the error of closing is returned and
+    /// the other is logged: sandboxes are left then.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), ebbtide::Error> {
+    /// use ebbtide::{SandboxDefaults, Session};
+    ///
+    /// let session = Session::new(SandboxDefaults::default())?;
+    /// session
+    ///     .scope(async |session| {
+    ///         let (first, second) = (session.sandbox()?, session.sandbox()?);
+    ///         first.exec(["true"]).check().output().await?;
+    ///         second.exec(["true"]).check().output().await
+    ///     })
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Session::close`], or `body`'s.
+    pub async fn scope<T, E: From<Error> + std::fmt::Display>(
+        &self,
+        body: impl AsyncFnOnce(&Self) -> Result<T, E>,
+    ) -> Result<T, E> {
+        leave(body(self).await, self.close().await)
+    }
+
     async fn stop_all(&self) -> Result<(), Error> {
         let _turn = self.shared.closing.lock().await;
         let sandboxes = {
@@ -160,6 +189,18 @@ impl Session {
     }
 }
 
+/// What comes of a session's scope: of two errors that of closing.
+pub(crate) fn leave<T, E: From<Error> + std::fmt::Display>(
+    result: Result<T, E>,
+    closed: Result<(), Error>,
+) -> Result<T, E> {
+    if let (Err(problem), Err(_)) = (&result, &closed) {
+        warn!(%problem, "what was done in a session failed, and then its end");
+    }
+    closed?;
+    result
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -180,6 +221,18 @@ mod tests {
         sandbox.stop().await.unwrap();
         assert_eq!(session.sandbox_count(), 0);
         assert!(matches!(sandbox.start().await, Err(Error::Cancelled)));
+    }
+
+    #[test]
+    fn of_two_errors_a_session_tells_that_of_its_end_and_a_sandbox_that_of_its_use() {
+        let used = || Err::<(), _>(Error::CommandCancelled);
+        assert!(matches!(leave(used(), Err(Error::NotStarted)), Err(Error::NotStarted)));
+        assert!(matches!(leave(used(), Ok(())), Err(Error::CommandCancelled)));
+        let sandbox = session().sandbox().unwrap();
+        let left = sandbox.leave(used(), Err(Error::NotStarted));
+        assert!(matches!(left, Err(Error::CommandCancelled)));
+        let left = sandbox.leave(Ok::<_, Error>(7), Err(Error::NotStarted));
+        assert!(matches!(left, Err(Error::NotStarted)));
     }
 
     #[tokio::test]

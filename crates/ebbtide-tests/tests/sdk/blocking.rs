@@ -28,10 +28,10 @@ fn use_it(home: &TestHome) {
     assert_eq!(late.kind(), ErrorKind::CommandTimeout);
     let listed = Sandbox::list_on(&connection, ListOptions::tagged(["b"])).unwrap();
     assert_eq!(listed[0].id(), sandbox.id());
-    sandbox.stop().unwrap();
+    sandbox.scope(|sandbox| sandbox.exec(["true"]).check().output()).unwrap();
     let session = Session::on(connection, SandboxDefaults::default());
-    assert!(session.sandbox().unwrap().exec(["true"]).output().unwrap().success());
-    session.close().unwrap();
+    let said = session.scope(|session| session.sandbox()?.exec(["echo", "hi"]).output()).unwrap();
+    assert!(said.success() && session.is_closed());
     assert_eq!(home.live(), 0);
 }
 

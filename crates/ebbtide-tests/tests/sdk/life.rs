@@ -193,3 +193,19 @@ async fn a_handle_outlives_the_daemon_that_answered_it() {
     sandbox.stop().await.unwrap();
     assert_eq!(home.live(), 0);
 }
+
+#[tokio::test]
+async fn a_scope_ends_the_sandbox_whatever_comes_of_it() {
+    let machine = Machine::take();
+    let home = machine.home();
+    let said = async |sandbox: &Sandbox| sandbox.exec(["echo", "hi"]).check().output().await;
+    let sandbox = builder(&home).build().unwrap();
+    assert_eq!(sandbox.scope(said).await.unwrap().stdout, b"hi\n");
+    assert_eq!(sandbox.state(), Some(SandboxState::Completed));
+    let failing = async |sandbox: &Sandbox| sandbox.exec(["false"]).check().output().await;
+    let error = builder(&home).build().unwrap().scope(failing).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Execution);
+    let stopping = async |sandbox: &Sandbox| sandbox.stop().await;
+    builder(&home).build().unwrap().scope(stopping).await.unwrap();
+    assert_eq!(home.live(), 0);
+}

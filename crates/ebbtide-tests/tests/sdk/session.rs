@@ -39,6 +39,23 @@ async fn a_session_makes_sandboxes_alike_and_ends_them_together() {
 }
 
 #[tokio::test]
+async fn a_session_is_closed_at_the_end_of_its_scope() {
+    let machine = Machine::take();
+    let home = machine.home();
+    let session = session(&home);
+    let error = session
+        .scope(async |session| {
+            let sandbox = session.sandbox()?;
+            sandbox.start().await?;
+            sandbox.exec(["false"]).check().output().await
+        })
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Execution);
+    assert!(session.is_closed() && home.live() == 0);
+}
+
+#[tokio::test]
 async fn a_sandbox_that_was_stopped_has_left_its_session() {
     let machine = Machine::take();
     let home = machine.home();

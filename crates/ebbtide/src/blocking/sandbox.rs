@@ -212,6 +212,16 @@ impl Sandbox {
         Ok(FileWriter::new(engine::block_on(open)?))
     }
 
+    /// As [`crate::Sandbox::scope`].
+    ///
+    /// # Errors
+    /// The same.
+    pub fn scope<T, E: From<Error>>(&self, body: impl FnOnce(&Self) -> Result<T, E>) -> Result<T, E> {
+        self.start()?;
+        let result = body(self);
+        self.0.leave(result, self.stop())
+    }
+
     /// As [`crate::Sandbox::stop`].
     ///
     /// # Errors

@@ -85,6 +85,18 @@ impl Session {
         self.0.is_closed()
     }
 
+    /// As [`crate::Session::scope`].
+    ///
+    /// # Errors
+    /// The same.
+    pub fn scope<T, E: From<Error> + std::fmt::Display>(
+        &self,
+        body: impl FnOnce(&Self) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let result = body(self);
+        crate::session::leave(result, self.close())
+    }
+
     /// As [`crate::Session::close`].
     ///
     /// # Errors

@@ -164,7 +164,7 @@ impl Drop for Core {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::HomeLocation;
+    use crate::{HomeLocation, Target};
 
     fn core() -> Arc<Core> {
         let connection = Connection::to_home(HomeLocation::new("/nonexistent", "/nonexistent"));
@@ -175,6 +175,19 @@ mod tests {
         let mut status = wire::SandboxStatus::default();
         status.set_state(state);
         wire::Sandbox { sandbox_id: "s".into(), status: Some(status), ..Default::default() }
+    }
+
+    #[tokio::test]
+    async fn in_a_forked_child_a_handle_is_of_no_use_and_ends_nothing() {
+        let home = HomeLocation::new("/nonexistent", "/nonexistent");
+        let connection = Connection::of_another_process(Target::Home(home));
+        let core = Core::new(connection, wire::SandboxSpec::default(), true, None);
+        core.learn(wire::Sandbox { sandbox_id: "of-the-parent".into(), ..said(wire::State::Running) });
+        let sandbox = Sandbox { core };
+        assert!(matches!(sandbox.status().await, Err(Error::Forked { owner: u32::MAX })));
+        assert!(matches!(sandbox.exec(["true"]).start().await, Err(Error::Forked { .. })));
+        drop(sandbox);
+        assert!(!registry::pending().contains(&"of-the-parent".to_owned()));
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod builder;
 mod core;
 mod files;
 mod find;
+mod scope;
 mod start;
 mod stop;
 
