@@ -2,6 +2,8 @@
 
 /// A check found something, or some of several targets failed.
 pub(crate) const PARTLY: u8 = 1;
+/// The command line was not understood.
+pub(crate) const USAGE: u8 = 2;
 /// Ebbtide itself refused or failed.
 pub(crate) const EBBTIDE: u8 = 125;
 /// The command is there and cannot be executed.

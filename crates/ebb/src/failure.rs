@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use ebbtide_archive::ArchiveError;
 use ebbtide_model::ErrorReason;
 use ebbtide_server::KeyError;
 use serde::Serialize;
@@ -107,6 +108,18 @@ pub(crate) enum Failure {
         /// How many there were.
         total: usize,
     },
+    /// A copy from here to here, or from a sandbox to a sandbox.
+    #[error("exactly one of the two must be in a sandbox: ID:PATH")]
+    CopyEnds,
+    /// A pipe, a device or a socket.
+    #[error("{path:?} is neither a file nor a directory")]
+    NotCopied {
+        /// What is not copied.
+        path: PathBuf,
+    },
+    /// A directory could not be packed or unpacked here.
+    #[error("on this side of the copy: {0}")]
+    Archive(#[from] ArchiveError),
     /// The kernel refused.
     #[error("cannot {step}: {source}")]
     Io {
@@ -136,6 +149,7 @@ impl Failure {
             Self::CommandNotFound(_) => exit::NOT_FOUND,
             Self::CommandNotExecutable(_) => exit::NOT_EXECUTABLE,
             Self::Partly { .. } => exit::PARTLY,
+            Self::CopyEnds => exit::USAGE,
             Self::Interrupted { signal } => exit::of_signal(*signal),
             _ => exit::EBBTIDE,
         }
@@ -153,6 +167,7 @@ impl Failure {
             Self::Slow { .. } | Self::Left { .. } => Some("ebb doctor"),
             Self::OtherDaemon { .. } => Some("env -u EBBTIDE_URL ebb ..."),
             Self::NoOwner { .. } => Some("ps -e"),
+            Self::CopyEnds => Some("ebb cp --help"),
             Self::CreateFailed { .. } => Some("ebb create --help"),
             Self::Client(error) => client_help(error),
             Self::Daemon(error) => error.help(),

@@ -12,7 +12,7 @@ use thiserror::Error;
 #[non_exhaustive]
 pub enum ArchiveError {
     /// The kernel refused something about a file.
-    #[error("{}: {source}", path.display())]
+    #[error("{path:?}: {source}")]
     File {
         /// The path below the directory.
         path: PathBuf,

@@ -72,7 +72,8 @@ impl ArchiveReader {
 #[derive(Debug)]
 pub struct Writer {
     pieces: Pieces,
-    answer: JoinHandle<Result<(), tonic::Status>>,
+    /// Gone once it has been told.
+    answer: Option<JoinHandle<Result<(), tonic::Status>>>,
 }
 
 #[derive(Debug)]
@@ -120,18 +121,26 @@ impl Writer {
         self.answer().await
     }
 
+    /// Waits until the daemon takes no more, and says why. For whoever waits for something to write meanwhile. Safe to
+    /// drop at any await.
+    pub async fn refused(&mut self) -> Error {
+        self.answer().await.err().unwrap_or_else(cut_off)
+    }
+
     async fn answer(&mut self) -> Result<(), Error> {
-        match (&mut self.answer).await {
-            Ok(answer) => Ok(answer?),
-            Err(_) => Err(cut_off()),
-        }
+        let Some(waiting) = &mut self.answer else { return Err(cut_off()) };
+        let answer = waiting.await;
+        self.answer = None;
+        Ok(answer.map_err(|_| cut_off())??)
     }
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
         // The call with it: its end without a commit is what undoes it.
-        self.answer.abort();
+        if let Some(answer) = &self.answer {
+            answer.abort();
+        }
     }
 }
 
@@ -201,7 +210,7 @@ impl Client {
         let _ = pieces.send(own::WriteFilePiece { piece: Some(start) }).await;
         let mut own = self.own.clone();
         let answer = tokio::spawn(async move { own.write_file(ReceiverStream::new(queue)).await.map(drop) });
-        Ok(Writer { pieces: Pieces::File(pieces), answer })
+        Ok(Writer { pieces: Pieces::File(pieces), answer: Some(answer) })
     }
 
     /// A directory as a tar stream, its entries named by their path below it.
@@ -225,6 +234,6 @@ impl Client {
         let _ = pieces.send(own::UnpackPiece { piece: Some(start) }).await;
         let mut own = self.own.clone();
         let answer = tokio::spawn(async move { own.unpack(ReceiverStream::new(queue)).await.map(drop) });
-        Ok(Writer { pieces: Pieces::Archive(pieces), answer })
+        Ok(Writer { pieces: Pieces::Archive(pieces), answer: Some(answer) })
     }
 }

@@ -36,17 +36,21 @@ fn read_made_up(file: OwnedFd) -> Result<Vec<u8>, Stop> {
     if lookup::is_own(&file) {
         return Err(FileErrorKind::PermissionDenied.into());
     }
-    let mut bytes = Vec::new();
-    match File::from(file).take(MADE_UP_MAX + 1).read_to_end(&mut bytes) {
-        Ok(_) => {}
-        // A file that waits for news (`/proc/kmsg`) has none.
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-        Err(error) => return Err(error.into()),
+    // Always the same room: some of these files refuse to be read in odd lengths.
+    let (mut file, mut bytes, mut buffer) = (File::from(file), Vec::new(), vec![0; 64 * 1024]);
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(bytes),
+            Ok(read) => bytes.extend_from_slice(&buffer[..read]),
+            // A file that waits for news (`/proc/kmsg`) has none.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(bytes),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error.into()),
+        }
+        if bytes.len() as u64 > MADE_UP_MAX {
+            return Err(FileErrorKind::TooLarge { size: None, max: MADE_UP_MAX }.into());
+        }
     }
-    if bytes.len() as u64 > MADE_UP_MAX {
-        return Err(FileErrorKind::TooLarge { size: None, max: MADE_UP_MAX }.into());
-    }
-    Ok(bytes)
 }
 
 /// A pipe that nobody reads any more means that nobody wants the rest.

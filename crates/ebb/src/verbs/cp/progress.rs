@@ -1,0 +1,42 @@
+//! How far a copy has come, for whoever watches a terminal.
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// A line on standard error, if that is a terminal.
+pub(super) struct Progress(ProgressBar);
+
+impl Progress {
+    pub(super) fn new(quiet: bool) -> Self {
+        let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let bar = ProgressBar::with_draw_target(None, target);
+        Self::style(&bar, "{bytes}  {bytes_per_sec}");
+        Self(bar)
+    }
+
+    fn style(bar: &ProgressBar, template: &str) {
+        // A template that cannot be read leaves the one that is there.
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+    }
+
+    /// So much will come.
+    pub(super) fn expect(&self, bytes: u64) {
+        self.0.set_length(bytes);
+        Self::style(&self.0, "{bytes} of {total_bytes}  {bytes_per_sec}  {eta} left");
+    }
+
+    /// So much more has come.
+    pub(super) fn add(&self, bytes: usize) {
+        self.0.inc(bytes as u64);
+    }
+
+    /// How much has come.
+    pub(super) fn bytes(&self) -> u64 {
+        self.0.position()
+    }
+
+    pub(super) fn finish(&self) {
+        self.0.finish_and_clear();
+    }
+}
