@@ -6,7 +6,7 @@ use futures::StreamExt as _;
 use futures::stream;
 use tracing::warn;
 
-use crate::{Connection, Error, ListOptions, Sandbox, SandboxBuilder, SandboxDefaults, engine};
+use crate::{Connection, Error, ListOptions, Sandbox, SandboxBuilder, SandboxDefaults, StopOptions, engine};
 
 /// How many are stopped at once.
 const AT_ONCE: usize = 32;
@@ -164,7 +164,8 @@ impl Session {
             std::mem::take(&mut members.sandboxes)
         };
         let stops = sandboxes.into_iter().map(async |sandbox| {
-            let stopped = sandbox.stop().await;
+            // One that is gone already is what was asked for.
+            let stopped = sandbox.stop_with(StopOptions::default().missing_ok(true)).await;
             stopped.err().map(|error| (sandbox.id().unwrap_or_default(), error))
         });
         let failures: Vec<_> = stream::iter(stops).buffer_unordered(AT_ONCE).collect().await;

@@ -87,6 +87,24 @@ async fn what_was_left_by_others_is_adopted_and_ends_with_the_session() {
 }
 
 #[tokio::test]
+async fn a_sandbox_that_is_gone_already_does_not_keep_a_session_from_closing() {
+    let machine = Machine::take();
+    let home = machine.home();
+    let session = session(&home);
+    let sandbox = session.sandbox().unwrap();
+    sandbox.wait().await.unwrap();
+    // Ended with all the others, and forgotten.
+    home.shutdown();
+    for entry in std::fs::read_dir(home.state_dir()).unwrap().flatten() {
+        if entry.file_name().to_string_lossy().starts_with("ledger") {
+            std::fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    assert!(sandbox.status().await.unwrap_err().is_not_found());
+    session.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_session_closes_although_one_of_its_sandboxes_cannot_be_stopped() {
     let machine = Machine::take();
     let (home, gone) = (machine.home(), machine.home());

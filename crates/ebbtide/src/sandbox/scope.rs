@@ -2,7 +2,7 @@
 
 use tracing::warn;
 
-use super::Sandbox;
+use super::{Sandbox, StopOptions};
 use crate::Error;
 
 impl Sandbox {
@@ -32,7 +32,7 @@ impl Sandbox {
     ) -> Result<T, E> {
         self.start().await?;
         let result = body(self).await;
-        self.leave(result, self.stop().await)
+        self.leave(result, self.stop_with(StopOptions::default().missing_ok(true)).await)
     }
 
     /// What comes of a scope: of two errors that of its body.

@@ -145,7 +145,14 @@ impl Core {
             }
         };
         self.stop_sent.send_replace(true);
-        match delete(&self.connection, &id, options).await {
+        let ended = self.end(&id, options).await;
+        // Whoever waits for the start of one that was not stopped may do so.
+        self.stop_sent.send_replace(ended.is_ok());
+        ended
+    }
+
+    async fn end(&self, id: &str, options: StopOptions) -> Result<(), Error> {
+        match delete(&self.connection, id, options).await {
             Ok(true) => {}
             Ok(false) => {
                 self.learn_gone();
