@@ -8,6 +8,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use ebbtide_proto::bytes::Bytes;
 use ebbtide_proto::coreweave::sandbox::v1 as wire;
 use futures::Stream as _;
 use tokio::sync::mpsc;
@@ -96,9 +97,9 @@ pub enum ExecEvent {
     /// It has started.
     Ready,
     /// It wrote to standard output.
-    Stdout(Vec<u8>),
+    Stdout(Bytes),
     /// It wrote to standard error.
-    Stderr(Vec<u8>),
+    Stderr(Bytes),
     /// It ended with this code, 128 plus the signal if a signal ended it. Nothing comes after.
     Exit(i32),
     /// It could not be run, or was cut off. Nothing comes after.
@@ -138,10 +139,8 @@ fn event(message: Option<wire::exec_stream_response::Message>) -> Result<ExecEve
     use wire::exec_stream_response::Message;
     Ok(match message {
         Some(Message::Ready(_)) => ExecEvent::Ready,
-        Some(Message::Output(output)) if output.stream() == Stream::Stderr => {
-            ExecEvent::Stderr(output.data.into())
-        }
-        Some(Message::Output(output)) => ExecEvent::Stdout(output.data.into()),
+        Some(Message::Output(output)) if output.stream() == Stream::Stderr => ExecEvent::Stderr(output.data),
+        Some(Message::Output(output)) => ExecEvent::Stdout(output.data),
         Some(Message::Exit(exit)) => ExecEvent::Exit(exit.exit_code),
         Some(Message::Error(error)) => ExecEvent::Failed { code: error.code, message: error.message },
         None => return Err(Error::Protocol("an empty event of a command".to_owned())),

@@ -241,8 +241,8 @@ impl State {
     fn deliver(&mut self, event: Result<ExecEvent, Error>, limit: usize) {
         match event {
             Ok(ExecEvent::Ready) => {}
-            Ok(ExecEvent::Stdout(data)) => self.stdout.push(data.into(), limit),
-            Ok(ExecEvent::Stderr(data)) => self.stderr.push(data.into(), limit),
+            Ok(ExecEvent::Stdout(data)) => self.stdout.push(data, limit),
+            Ok(ExecEvent::Stderr(data)) => self.stderr.push(data, limit),
             Ok(ExecEvent::Exit(code)) => self.finish(Ok(code)),
             Ok(ExecEvent::Failed { code, message }) => self.finish(Err(Error::Command { code, message })),
             Err(error) => self.finish(Err(error)),
