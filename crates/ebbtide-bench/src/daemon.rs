@@ -113,12 +113,15 @@ impl Daemon {
         Err(Error::Unexpected(format!("`ebb shutdown` ({})", String::from_utf8_lossy(&output.stderr))))
     }
 
+    /// `ebb` with these arguments, for this home.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.ebb);
+        command.args(arguments).env("EBBTIDE_HOME", &self.state_dir);
+        command
+    }
+
     fn ebb(&self, arguments: &[&str]) -> Result<std::process::Output, Error> {
-        Command::new(&self.ebb)
-            .args(arguments)
-            .env("EBBTIDE_HOME", &self.state_dir)
-            .output()
-            .map_err(Error::io(format!("running {}", self.ebb.display())))
+        self.command(arguments).output().map_err(Error::io(format!("running {}", self.ebb.display())))
     }
 
     async fn create(&self) -> Result<String, Error> {

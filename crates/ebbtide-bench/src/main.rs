@@ -1,6 +1,7 @@
 //! Measures Ebbtide beside other ways to run a command in isolation. Started by `cargo xtask bench`, which builds
 //! what is measured and gives this program a mount namespace of its own.
 
+mod copies;
 mod daemon;
 mod error;
 mod facts;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use ebbtide::Sandbox;
 use tokio::time::sleep;
 
+use crate::copies::{self, Copies};
 use crate::daemon::{Daemon, Life};
 use crate::helper::Helper;
 use crate::mounts::ExtraMounts;
@@ -146,6 +147,8 @@ pub(crate) struct Aftermath {
     pub(crate) left: Vec<String>,
     /// How fast output came.
     pub(crate) throughput: Throughput,
+    /// How fast files were copied.
+    pub(crate) copies: Copies,
 }
 
 struct Turn {
@@ -182,7 +185,7 @@ pub(crate) async fn under(
     let daemon = Daemon::start(ebb, &state_dir).await?;
 
     let measured = tokio::select! {
-        measured = measure(count, &daemon, &mut helper, &crun, &runc, amount) => measured,
+        measured = measure(count, &daemon, &mut helper, &crun, &runc, amount, place.path()) => measured,
         _ = tokio::signal::ctrl_c() => Err(Error::Interrupted),
     };
 
@@ -192,10 +195,10 @@ pub(crate) async fn under(
     let ended = daemon.shutdown();
     drop((helper, mounts));
     let left = leftovers::find(&[&mark, &daemon.home_id], &state_dir);
-    let (outcomes, throughput) = measured?;
+    let (outcomes, throughput, copies) = measured?;
     ended?;
     let (doctor, doctor_said) = doctor?;
-    Ok((outcomes, Aftermath { mounts: count, doctor, doctor_said, left, throughput }))
+    Ok((outcomes, Aftermath { mounts: count, doctor, doctor_said, left, throughput, copies }))
 }
 
 async fn measure(
@@ -205,7 +208,8 @@ async fn measure(
     crun: &Oci,
     runc: &Oci,
     amount: Amount,
-) -> Result<(Vec<Outcome>, Throughput), Error> {
+    place: &Path,
+) -> Result<(Vec<Outcome>, Throughput, Copies), Error> {
     for oci in [crun, runc] {
         helper.time(&oci.start("idle"))?;
     }
@@ -241,8 +245,9 @@ async fn measure(
         outcomes.push(outcome);
     }
     let throughput = output::measure(daemon, &contest.idle).await?;
+    let copies = copies::measure(daemon, &contest.idle, place)?;
     daemon.stop(&contest.idle).await?;
-    Ok((outcomes, throughput))
+    Ok((outcomes, throughput, copies))
 }
 
 impl Contest<'_> {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::copies::{self, Copies};
 use crate::measure::{Aftermath, Amount, GAP, Outcome, Subject};
 use crate::output::{MEBIBYTES, Throughput};
 use crate::stats::{Samples, Summary};
@@ -27,6 +28,7 @@ cargo xtask bench --quick     # one minute: shows that it works, gives no number
 - The others run the same program, started by a small helper process, from its fork to its end. bwrap and the containers
   see the host's `/usr` read-only, as the image `host` does. crun and runc get bounds on memory and processes, but no user
   namespace, no bounded disk and no seccomp filter; bwrap and `unshare` get no bounds at all. That is to their advantage.
+- **A file**: 256 MiB by `ebb cp`, the program's start included, beside `cp` from one place of the home's disk to another.
 - crun refuses to work beside the empty cgroup v2 tree of a hybrid host. It runs in a mount namespace without it.
 - Contenders take turns in one run. *Back to back*: blocks of the same contender, so that each pays for its own
   aftermath. *With gaps*: the machine is idle before each measurement, as it is for a person who types a command.
@@ -75,6 +77,7 @@ pub(crate) fn page(
         table(&mut page, "stop", outcome, &STOP, Subject::CrunDelete);
     }
     output(&mut page, aftermaths);
+    copied(&mut page, aftermaths);
     after(&mut page, aftermaths);
     page
 }
@@ -160,11 +163,29 @@ fn goals(page: &mut String, outcomes: &[Outcome]) {
 fn output(page: &mut String, aftermaths: &[Aftermath]) {
     let Some(Aftermath { throughput: Throughput { sandbox, pipe }, .. }) = aftermaths.first() else { return };
     let _ = writeln!(page, "## Output of a command, {MEBIBYTES} MiB of zeros\n");
-    let _ = writeln!(page, "| MiB/s | best | median | time, ratio to a pipe |\n|---|--:|--:|:--|");
-    for (name, samples) in [("**ebbtide: exec by `Sandbox`**", sandbox), ("a child process, by a pipe", pipe)]
-    {
-        let (Some(times), Some(ratio)) = (samples.summary(), samples.ratio_to(pipe)) else { continue };
-        let rate = |milliseconds: f64| MEBIBYTES as f64 * 1e3 / milliseconds;
+    let rows = [("**ebbtide: exec by `Sandbox`**", sandbox), ("a child process, by a pipe", pipe)];
+    rates(page, MEBIBYTES, "a pipe", &rows);
+}
+
+/// How fast files were copied, in the run with the fewest mounts.
+fn copied(page: &mut String, aftermaths: &[Aftermath]) {
+    let Some(Aftermath { copies: Copies { into, out, plain }, .. }) = aftermaths.first() else { return };
+    let _ = writeln!(page, "## A file of {} MiB\n", copies::MEBIBYTES);
+    let rows = [
+        ("**ebbtide: `ebb cp` into a sandbox**", into),
+        ("**ebbtide: `ebb cp` out of it**", out),
+        ("`cp` on the home's disk", plain),
+    ];
+    rates(page, copies::MEBIBYTES, "`cp`", &rows);
+}
+
+/// A table of how fast so much went, each beside the last.
+fn rates(page: &mut String, mebibytes: usize, rival: &str, rows: &[(&str, &Samples)]) {
+    let Some((_, last)) = rows.last() else { return };
+    let _ = writeln!(page, "| MiB/s | best | median | time, ratio to {rival} |\n|---|--:|--:|:--|");
+    for (name, samples) in rows {
+        let (Some(times), Some(ratio)) = (samples.summary(), samples.ratio_to(last)) else { continue };
+        let rate = |milliseconds: f64| mebibytes as f64 * 1e3 / milliseconds;
         let _ = writeln!(
             page,
             "| {name} | {:.0} | {:.0} | {:.2} [{:.2} – {:.2}] |",
@@ -223,8 +244,8 @@ mod tests {
     fn what_is_left_is_listed() {
         let mut page = String::new();
         let left = vec!["cgroup /sys/fs/cgroup/x".to_owned()];
-        let (doctor_said, throughput) = (String::new(), Throughput::default());
-        after(&mut page, &[Aftermath { mounts: 0, doctor: false, doctor_said, left, throughput }]);
+        let (doctor_said, throughput, copies) = (String::new(), Throughput::default(), Copies::default());
+        after(&mut page, &[Aftermath { mounts: 0, doctor: false, doctor_said, left, throughput, copies }]);
         assert!(page.contains("**finds something wrong**") && page.contains("  - cgroup /sys/fs/cgroup/x"));
     }
 }
