@@ -58,6 +58,10 @@ pub trait Sink: Send {
     /// When it cannot be kept; every later call fails, too.
     async fn write(&mut self, bytes: &[u8]) -> Result<(), DriverError>;
 
+    /// Waits, without bound, until no more can be taken, and says why. For a caller who has nothing to write for the
+    /// moment. Safe to drop at any await.
+    async fn refused(&mut self) -> DriverError;
+
     /// Says that nothing more comes, and waits until everything is in place.
     ///
     /// # Errors

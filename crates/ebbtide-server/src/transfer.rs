@@ -172,7 +172,11 @@ impl<M, S, F: Fn(M) -> Option<Part<S>>> Incoming<M, F> {
     async fn fill(&mut self, mut sink: Box<dyn Sink>, operation: &str) -> Result<(), Status> {
         let failed = |error: ebbtide_driver::DriverError| errors::file_operation(error.into(), operation);
         loop {
-            match self.next().await? {
+            let next = tokio::select! {
+                next = self.next() => next?,
+                error = sink.refused() => return Err(failed(error)),
+            };
+            match next {
                 Some(Part::Data(data)) => sink.write(&data).await.map_err(failed)?,
                 Some(Part::Commit) => return sink.commit().await.map_err(failed),
                 Some(Part::Start(_)) => return Err(protocol("start", "came twice", "data or commit")),

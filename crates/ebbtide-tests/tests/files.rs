@@ -263,6 +263,12 @@ fn a_write_that_is_cut_off_leaves_the_old_file_and_nothing_beside_it() {
     drop(pipe);
     let _ = copy.wait().exited(125);
     only_the_old("a killed daemon leaves the old file");
+    // A stop does not wait for a copy, though it would for a command.
+    let (copy, pipe) = begin();
+    let _ = home.ebb(["stop", "--grace", "100", &id]).limit(Duration::from_secs(50)).run().exited(0);
+    let said = copy.wait().exited(125).error();
+    assert!(said.contains("not running") || said.contains("ended inside"), "{said}");
+    drop(pipe);
 }
 
 #[test]

@@ -46,6 +46,20 @@ pub(super) async fn dropped_write_leaves_the_old_file(context: &Context<'_>) -> 
     }
 }
 
+pub(super) async fn idle_write_hears_of_the_end(context: &Context<'_>) -> Result<(), Failure> {
+    let id = context.idle().await?;
+    let mut sink = open(context, &id, "/tmp/file", WriteOptions::default()).await?;
+    context.soon("write", sink.write(b"x")).await?;
+    // It does not hold the end up either, as a command would that handles SIGTERM.
+    context.stop(&id, std::time::Duration::from_secs(100)).await?;
+    context.ended(&id).await?;
+    match context.bounded("hearing of it", sink.refused()).await? {
+        DriverError::NotRunning(_) | DriverError::NotFound(_) => Ok(()),
+        DriverError::File(error) if error.kind == FileErrorKind::Interrupted => Ok(()),
+        error => Err(Failure::Broken(format!("the end is told as {error:?}"))),
+    }
+}
+
 pub(super) async fn write_of_another_size_is_refused(context: &Context<'_>) -> Result<(), Failure> {
     let id = context.idle().await?;
     put(context, &id, "/tmp/file", b"old", WriteOptions { size: Some(3), ..WriteOptions::default() }).await?;

@@ -117,7 +117,7 @@ checks! {
         shutting_the_keyboard_down_ends_the_input, terminal_is_hung_up_with_its_stream,
         everything_a_terminal_showed_comes_before_the_exit;
     files: written_file_is_read_back, replaced_file_keeps_its_mode, dropped_write_leaves_the_old_file,
-        write_of_another_size_is_refused, paths_that_lead_to_no_file_are_typed_errors,
+        idle_write_hears_of_the_end, write_of_another_size_is_refused, paths_that_lead_to_no_file_are_typed_errors,
         large_file_is_intact_both_ways, directory_comes_back_as_it_was, mounted_files_are_there_first_and_cannot_be_written,
         files_after_the_end_are_refused;
     end: exit_code_of_the_main_command_is_reported, signal_of_the_main_command_is_reported,

@@ -144,6 +144,11 @@ impl Sink for Gathering {
         Ok(())
     }
 
+    async fn refused(&mut self) -> DriverError {
+        let _ = self.sandbox.ended().await;
+        DriverError::NotRunning(self.sandbox.plan.id.clone())
+    }
+
     async fn commit(self: Box<Self>) -> Result<(), DriverError> {
         running(&self.sandbox)?;
         match &self.target {

@@ -62,6 +62,7 @@ faults! {
     CommitForgotten => written_file_is_read_back: "no such file",
     ModeLost => replaced_file_keeps_its_mode: "\"644\" instead of \"700\"",
     DroppedWriteCommits => dropped_write_leaves_the_old_file: "content: []",
+    EndOfAWriteUnheard => idle_write_hears_of_the_end: "hearing of it: nothing happened",
     AnnouncedSizeIgnored => write_of_another_size_is_refused: "another size is answered with Ok",
     NoFileIsUntyped => paths_that_lead_to_no_file_are_typed_errors: "answered with Err(Io",
     FileByteChanged => large_file_is_intact_both_ways: "bytes came back",

@@ -93,6 +93,13 @@ impl Sink for FaultySink {
         self.inner.write(bytes).await
     }
 
+    async fn refused(&mut self) -> DriverError {
+        match self.fault {
+            Fault::EndOfAWriteUnheard => std::future::pending().await,
+            _ => self.inner.refused().await,
+        }
+    }
+
     async fn commit(self: Box<Self>) -> Result<(), DriverError> {
         match self.fault {
             Fault::CommitForgotten | Fault::UnpackForgotten => Ok(()),

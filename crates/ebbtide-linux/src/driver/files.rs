@@ -14,8 +14,8 @@ use super::Inner;
 use super::packets::Packets;
 use crate::protocol::{Commit, FileAction, FileTask, FromHelper, FromInit, PacketError, ToInit};
 
-/// How long a helper may take until it has opened its file; a little longer than it gives itself.
-const OPENING: Duration = Duration::from_secs(40);
+/// How long a helper may take until it has opened its file; a little longer than it has by its own alarm.
+const OPENING: Duration = Duration::from_secs(25);
 /// How long it may take from the last byte until everything is in place.
 const CLOSING: Duration = Duration::from_secs(120);
 /// How long an init may take to tell that a helper has died.
@@ -196,7 +196,7 @@ struct Writing {
 
 impl Writing {
     /// Why the helper takes no more.
-    async fn refused(&mut self) -> DriverError {
+    async fn reason(&mut self) -> DriverError {
         self.pipe = None;
         match timeout(CLOSING, self.helper.hear()).await {
             Ok(Err(error)) => error,
@@ -217,8 +217,15 @@ impl Sink for Writing {
                 self.written += bytes.len() as u64;
                 Ok(())
             }
-            Err(_) => Err(self.refused().await),
+            Err(_) => Err(self.reason().await),
         }
+    }
+
+    async fn refused(&mut self) -> DriverError {
+        let said = self.helper.hear().await;
+        self.pipe = None;
+        said.err()
+            .unwrap_or_else(|| DriverError::Protocol("the end of a write before its last byte".to_owned()))
     }
 
     async fn commit(mut self: Box<Self>) -> Result<(), DriverError> {
@@ -228,7 +235,7 @@ impl Sink for Writing {
         }
         let commit = Commit { bytes: self.written };
         if self.helper.control.send(&commit, &[]).await.is_err() {
-            return Err(self.refused().await);
+            return Err(self.reason().await);
         }
         match timeout(CLOSING, self.helper.hear()).await {
             Ok(Ok(FromHelper::Done { .. })) => Ok(()),

@@ -29,7 +29,7 @@ pub(crate) use lookup::Place;
 pub(crate) use write::put;
 
 /// How long a helper may take until it has opened its file. Then the kernel ends it.
-const OPENING_SECONDS: u32 = 30;
+const OPENING_SECONDS: u32 = 20;
 
 /// The two ends that a helper works with.
 pub(crate) struct Channels {
