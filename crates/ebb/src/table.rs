@@ -1,8 +1,15 @@
 //! Tables for people: they fit the terminal, and a file or a pipe gets one line per row.
 
+use std::io::IsTerminal;
+
 use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, Table};
 use rustix::termios::tcgetwinsize;
+
+/// Whether what is written there may be coloured: on a terminal, unless `NO_COLOR` says otherwise.
+pub(crate) fn colours(to: &impl IsTerminal) -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && to.is_terminal()
+}
 
 /// The text of a table.
 pub(crate) fn render(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {

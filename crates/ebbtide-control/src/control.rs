@@ -7,6 +7,7 @@ use ebbtide_model::{Invalid, Principal, SandboxRecord, SandboxSpec, State, StopO
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
+use tracing::{Span, field, info};
 
 use crate::engine::{Engine, Found};
 use crate::lifecycle::{self, Begin};
@@ -48,9 +49,6 @@ impl Control {
         let engine = Arc::new(Engine::new(config, driver)?);
         let control = Self { handle: Arc::new(Handle { engine: Arc::clone(&engine) }) };
         let first = reconcile::pass(&engine).await?;
-        for (id, outcome) in &first {
-            tracing::info!(sandbox = %id, ?outcome, "reconciled at start");
-        }
         engine.tasks.spawn(sweep::run(Arc::clone(&engine), reconcile::is_unfinished(&first)));
         engine.tasks.spawn(Arc::clone(&engine).write_marks());
         engine.tasks.spawn(Arc::clone(&engine).checkpoint());
@@ -72,6 +70,8 @@ impl Control {
         request_id: &str,
     ) -> Result<SandboxRecord, ControlError> {
         let (record, made) = lifecycle::intent(self.engine(), principal, spec, request_id)?;
+        Span::current().record("sandbox", field::display(&record.id));
+        info!(again = made.is_none(), "asked for");
         if let Some(sandbox) = made {
             self.engine().drive(&sandbox, Begin::Create { resumed: false });
         }
@@ -111,6 +111,7 @@ impl Control {
             Found::Live(sandbox) => {
                 let ending = Ending { grace: options.grace, ..Ending::new(TerminationReason::Stopped) };
                 purge::end(self.engine(), &sandbox, &ending)?;
+                info!("asked to end");
                 Ok(sandbox.record())
             }
         }

@@ -9,6 +9,7 @@ use ebbtide_driver::{Driver, DriverError};
 use ebbtide_model::{Principal, SandboxId, SandboxRecord, State};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::timeout;
+use tracing::{Instrument as _, Span, error_span, field};
 
 use crate::events::Feeds;
 use crate::failpoint::fail_point;
@@ -111,10 +112,13 @@ impl Engine {
     pub(crate) fn drive(self: &Arc<Self>, sandbox: &Arc<Sandbox>, begin: Begin) {
         if let Some(driven) = sandbox.drive() {
             let (engine, sandbox) = (Arc::clone(self), Arc::clone(sandbox));
-            self.tasks.spawn(async move {
+            // Not within the span of whoever asked: it outlives that by far.
+            let span = error_span!(parent: None, "life", sandbox = %sandbox.id);
+            let life = async move {
                 let _driven = driven;
                 lifecycle::drive(&engine, &sandbox, begin).await;
-            });
+            };
+            self.tasks.spawn(life.instrument(span));
         }
     }
 
@@ -154,7 +158,12 @@ impl Engine {
             Found::Live(sandbox) => sandbox.peek(|record| record.principal == *principal),
             Found::Ended(record) => record.principal == *principal,
         };
-        if own { Ok(found) } else { Err(unknown()) }
+        if !own {
+            return Err(unknown());
+        }
+        // For every line that is logged about the request.
+        Span::current().record("sandbox", field::display(&known));
+        Ok(found)
     }
 
     /// Asks for the durable mark that `sandbox` runs, within [`crate::Timing::mark`].

@@ -16,6 +16,7 @@ use std::time::Duration;
 use ebbtide_driver::{DestroyOutcome, Phase};
 use ebbtide_model::{SandboxId, State, TerminationReason};
 use tokio::time::Instant;
+use tracing::{Instrument as _, Span, error_span, info, warn};
 
 use crate::engine::Engine;
 use crate::events::EventKind;
@@ -95,14 +96,16 @@ pub(crate) async fn pass(engine: &Arc<Engine>) -> Result<Vec<Reconciled>, Contro
     for sandbox in engine.select(|record| !record.state.is_terminal()) {
         let phase = existing.get(&sandbox.id).copied();
         let was_running = running.iter().any(|running| Arc::ptr_eq(running, &sandbox));
-        let outcome = if sandbox.is_driven() {
-            in_hand(engine, &sandbox, phase.is_none() && was_running)
-        } else {
-            take_up(engine, &sandbox, phase)
-        };
-        let outcome = outcome.unwrap_or_else(|error| {
-            tracing::warn!(sandbox = %sandbox.id, %error, "reconcile; trying again with the next pass");
-            Outcome::RetryLater
+        let outcome = about(&sandbox.id).in_scope(|| {
+            let outcome = if sandbox.is_driven() {
+                in_hand(engine, &sandbox, phase.is_none() && was_running)
+            } else {
+                take_up(engine, &sandbox, phase)
+            };
+            outcome.unwrap_or_else(|error| {
+                warn!(%error, "reconcile; trying again with the next pass");
+                Outcome::RetryLater
+            })
         });
         reconciled.push((sandbox.id.clone(), outcome));
     }
@@ -110,7 +113,7 @@ pub(crate) async fn pass(engine: &Arc<Engine>) -> Result<Vec<Reconciled>, Contro
     let unknown = existing.into_keys().filter(|id| !engine.live().contains_key(id)).collect::<Vec<_>>();
     for (row, id) in unknown.into_iter().enumerate() {
         let outcome = if row < ROWS && Instant::now() < deadline {
-            destroy_unknown(engine, &id).await?
+            destroy_unknown(engine, &id).instrument(about(&id)).await?
         } else {
             Outcome::Deferred
         };
@@ -125,7 +128,7 @@ fn in_hand(engine: &Engine, sandbox: &Sandbox, vanished: bool) -> Result<Outcome
     sandbox.retry.notify_waiters();
     if vanished && sandbox.state() == State::Running {
         sandbox.begin_ending(&engine.store, &lost())?;
-        sandbox.tell(EventKind::Reconciled(Outcome::Lost), "");
+        tell(sandbox, Outcome::Lost);
         return Ok(Outcome::Lost);
     }
     Ok(Outcome::InHand)
@@ -171,9 +174,19 @@ fn take_up(
         }
     };
     // Before its life goes on, so that what happens next is told next.
-    sandbox.tell(EventKind::Reconciled(outcome), "");
+    tell(sandbox, outcome);
     engine.drive(sandbox, begin);
     Ok(outcome)
+}
+
+fn tell(sandbox: &Sandbox, outcome: Outcome) {
+    info!(outcome = outcome.as_str(), "reconciled");
+    sandbox.tell(EventKind::Reconciled(outcome), "");
+}
+
+/// The span of what is logged about one sandbox.
+fn about(id: &SandboxId) -> Span {
+    error_span!(parent: None, "reconcile", sandbox = %id)
 }
 
 fn adopted(phase: Option<Phase>) -> Outcome {
@@ -198,7 +211,7 @@ async fn destroy_unknown(engine: &Engine, id: &SandboxId) -> Result<Outcome, Con
     }
     match engine.ask("destroy a sandbox", engine.driver.destroy(id)).await {
         Ok(DestroyOutcome::Destroyed { .. }) => {
-            tracing::warn!(sandbox = %id, "destroyed a sandbox that the ledger does not know as live");
+            warn!("destroyed a sandbox that the ledger does not know as live");
             // Whose it was is known only where its record is still kept.
             let kind = EventKind::Reconciled(Outcome::Destroyed);
             match record {
@@ -211,7 +224,7 @@ async fn destroy_unknown(engine: &Engine, id: &SandboxId) -> Result<Outcome, Con
         }
         Ok(DestroyOutcome::AlreadyGone) => Ok(Outcome::AlreadyGone),
         Err(error) => {
-            tracing::warn!(sandbox = %id, %error, "cannot destroy a sandbox that the ledger does not know as live");
+            warn!(%error, "cannot destroy a sandbox that the ledger does not know as live");
             Ok(Outcome::RetryLater)
         }
     }

@@ -16,6 +16,7 @@ use tonic::codegen::Service as _;
 use tonic::codegen::http::{Request, Response};
 use tonic::server::NamedService;
 use tonic::service::Routes;
+use tracing::Instrument as _;
 
 use crate::caller::Caller;
 use crate::deadline::Deadline;
@@ -25,6 +26,7 @@ use crate::errors;
 use crate::gate::Stranger;
 use crate::health::{self, HealthServer, Pulse};
 use crate::sandboxes::Sandboxes;
+use crate::trace::Trace;
 use crate::{ServerConfig, ServerError, reflection};
 
 /// Where a request comes from.
@@ -66,9 +68,21 @@ impl Services {
         })
     }
 
-    /// Answers a request. Its deadline bounds the time until an answer begins; what streams after that keeps
-    /// the deadline itself.
+    /// Answers a request, and tells the log and the caller which one it was.
     pub(crate) async fn answer(
+        self,
+        request: Request<Incoming>,
+        origin: Origin,
+    ) -> Result<Response<Body>, Infallible> {
+        let method = request.uri().path().rsplit('/').next().unwrap_or_default();
+        let trace = Trace::new(request.headers(), method);
+        let response = self.dispatch(request, origin).instrument(trace.span.clone()).await?;
+        Ok(trace.answered(response))
+    }
+
+    /// Hands a request to its service. Its deadline bounds the time until an answer begins; what streams after that keeps
+    /// the deadline itself.
+    async fn dispatch(
         mut self,
         mut request: Request<Incoming>,
         origin: Origin,

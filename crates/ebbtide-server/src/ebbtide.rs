@@ -8,6 +8,7 @@ use ebbtide_proto::{PROTOCOL_VERSION, Shown, sandbox_message};
 use tokio::sync::watch;
 use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
+use tracing::Instrument as _;
 
 use crate::caller::Caller;
 use crate::ending::Ending;
@@ -108,14 +109,14 @@ impl EbbtideService for Ebbtide {
         Caller::from_request(&request)?.require_local("the daemon is shut down")?;
         // A task of its own: once begun it is finished, whether or not the client stays to hear of it.
         let (control, end_everything) = (self.control.clone(), self.end_everything.clone());
-        let ended = tokio::spawn(async move {
+        let shutdown = async move {
             let ended = control.shutdown().await;
             if ended.is_ok() {
                 end_everything.send_replace(true);
             }
             ended
-        });
-        match ended.await {
+        };
+        match tokio::spawn(shutdown.in_current_span()).await {
             Ok(Ok(())) => Ok(Response::new(own::ShutdownResponse {})),
             Ok(Err(error)) => Err(errors::control(error)),
             Err(error) => Err(errors::internal(&format!("the shutdown was cut off: {error}"))),

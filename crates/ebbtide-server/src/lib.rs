@@ -25,6 +25,7 @@ mod reflection;
 mod sandboxes;
 mod serve;
 mod tls;
+mod trace;
 mod transfer;
 
 pub use keys::{KeyError, KeyFile, KeyRecord, Keys, NewKey, RunKey};

@@ -64,7 +64,7 @@ impl Ebb {
     pub fn new(program: impl AsRef<OsStr>, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
         let mut command = Command::new(program);
         command.args(args).current_dir("/");
-        for name in ["EBBTIDE_FAIL_POINT", "EBBTIDE_BIN", "RUST_LOG"] {
+        for name in ["EBBTIDE_FAIL_POINT", "EBBTIDE_BIN", "EBBTIDE_LOG"] {
             command.env_remove(name);
         }
         Self { command, stdin: None, source: None, limit: LIMIT }

@@ -30,8 +30,8 @@ const MAX_LOG_BYTES: u64 = 10 << 20;
 /// The most bytes of an error text that are read.
 const MAX_ERROR_BYTES: usize = 16 << 10;
 /// Variables that the daemon gets, besides those that begin with [`INHERITED_PREFIXES`].
-const INHERITED: [&str; 10] =
-    ["PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "RUST_LOG", "RUST_BACKTRACE", "SHELL"];
+const INHERITED: [&str; 9] =
+    ["PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "RUST_BACKTRACE", "SHELL"];
 const INHERITED_PREFIXES: [&str; 3] = ["EBBTIDE_", "LC_", "XDG_"];
 /// Variables of ours that a daemon does not get.
 const WITHHELD: [&str; 3] = ["EBBTIDE_URL", "EBBTIDE_API_KEY", "EBBTIDE_ORGANIZATION"];

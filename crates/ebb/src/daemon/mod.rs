@@ -4,6 +4,7 @@ mod config;
 mod driver;
 mod inheritance;
 mod lock;
+mod log;
 mod metrics;
 mod ready;
 mod watch;
@@ -28,6 +29,7 @@ use tracing::{error, info};
 
 pub(crate) use inheritance::shed;
 pub(crate) use lock::DaemonLock;
+pub(crate) use log::{LogFormat, start as start_log};
 pub(crate) use ready::Ready;
 
 use crate::signals::Signals;

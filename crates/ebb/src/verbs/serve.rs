@@ -1,16 +1,14 @@
 //! `ebb serve`: the daemon of a home.
 
-use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use ebbtide_server::TlsFiles;
-use tracing_subscriber::EnvFilter;
 
 use crate::context::Context;
-use crate::daemon::{self, Ready, Settings};
+use crate::daemon::{self, DaemonError, LogFormat, Ready, Settings};
 use crate::failure::Failure;
 
 /// Serve this home in the foreground
@@ -44,18 +42,12 @@ pub(crate) struct Serve {
     /// The private key of the certificate (PEM).
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// The form of the log on standard error; RUST_LOG sets what is logged.
+    /// The form of the log on standard error; EBBTIDE_LOG sets what is logged.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
     /// Started on first use: leave the terminal, say `ready` on standard output and let go of it.
     #[arg(long, hide = true)]
     detached: bool,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum LogFormat {
-    Text,
-    Json,
 }
 
 impl Serve {
@@ -66,7 +58,6 @@ impl Serve {
 
     /// Does it.
     pub(crate) async fn run(self, context: &Context) -> Result<u8, Failure> {
-        self.start_log();
         let mut ready = match (self.detached, context.json) {
             (true, _) => Ready::Detached,
             (false, true) => Ready::Json,
@@ -80,18 +71,13 @@ impl Serve {
             metrics_remote: self.metrics_remote,
             tls: self.tls_cert.zip(self.tls_key).map(|(cert, key)| tls_files(&cert, &key)).transpose()?,
         };
-        let served = serve(context, settings, &mut ready).await;
+        let log = daemon::start_log(self.log_format).map_err(|refused| DaemonError::from(refused).into());
+        let served = match log {
+            Ok(()) => serve(context, settings, &mut ready).await,
+            Err(failure) => Err(failure),
+        };
         served.inspect_err(|failure| ready.fail(failure))?;
         Ok(0)
-    }
-
-    fn start_log(&self) {
-        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-        match self.log_format {
-            LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
-            LogFormat::Json => log.json().init(),
-        }
     }
 }
 

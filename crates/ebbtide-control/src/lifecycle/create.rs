@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ebbtide_driver::{DriverError, SandboxPlan};
 use ebbtide_model::{
-    OwnerProcess, Principal, SandboxId, SandboxRecord, SandboxSpec, State, TerminationReason,
+    ErrorReason, OwnerProcess, Principal, SandboxId, SandboxRecord, SandboxSpec, State, TerminationReason,
 };
 use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, sleep_until};
@@ -96,7 +96,7 @@ fn new_record(
 /// The steps from *admit* to *running*. What fails becomes an ending; the caller goes on to it.
 pub(super) async fn run(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>, resumed: bool) {
     if let Err(ending) = steps(engine, sandbox, resumed).await {
-        tracing::info!(sandbox = %sandbox.id, reason = %ending.reason, message = %ending.message, "not made");
+        tracing::info!(reason = %ending.reason, "not made");
         must_end(engine, sandbox, &ending).await;
     }
 }
@@ -181,11 +181,17 @@ async fn make(engine: &Engine, sandbox: &Sandbox, plan: &SandboxPlan) -> Result<
             Err(ControlError::Driver(DriverError::Unavailable(why)))
                 if attempt < ATTEMPTS && sandbox.state() == State::Creating =>
             {
-                tracing::warn!(sandbox = %sandbox.id, why, attempt, "create: the runtime is away; trying again");
+                tracing::warn!(why, attempt, "create: the runtime is away; trying again");
                 attempt += 1;
                 backoff.wait(&sandbox.retry).await;
             }
-            Err(error) => return Err(failed(&error)),
+            Err(error) => {
+                // What the caller did wrong is the caller's to know; what the host did is the operator's.
+                if error.reason() != ErrorReason::InvalidRequest {
+                    tracing::warn!(%error, "cannot make it");
+                }
+                return Err(failed(&error));
+            }
         }
     }
 }

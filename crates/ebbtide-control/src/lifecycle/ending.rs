@@ -45,7 +45,7 @@ pub(super) async fn release(
     });
     let message = [message, destroyed.left].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>();
     close(engine, sandbox, &verdict, &message.join("; ")).await;
-    tracing::info!(sandbox = %sandbox.id, exit_code = verdict.exit_code, "ended");
+    tracing::info!(exit_code = verdict.exit_code, "ended");
 }
 
 /// Step *driver*: asks it to end and waits, until it has ended, its grace period (which may be shortened meanwhile)
@@ -130,7 +130,7 @@ async fn destroy(engine: &Engine, sandbox: &Sandbox) -> Destroyed {
                 let names = receipt.left.iter().map(|left| format!("{} {}", left.kind, left.name));
                 let mut left = names.collect::<Vec<_>>().join(", ");
                 if !left.is_empty() {
-                    tracing::error!(sandbox = %sandbox.id, left, "could not release everything");
+                    tracing::error!(left, "could not release everything");
                     left = format!("could not be released: {left} (see `ebb doctor`)");
                 }
                 return Destroyed { report, repeated, left };

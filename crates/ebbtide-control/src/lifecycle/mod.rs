@@ -72,7 +72,7 @@ async fn must_write(
 }
 
 fn complain(sandbox: &Sandbox, what: &str, error: &dyn std::error::Error) {
-    tracing::warn!(sandbox = %sandbox.id, %error, "cannot {what}; trying again");
+    tracing::warn!(%error, "cannot {what}; trying again");
     sandbox.note(&format!("cannot {what}: {error}; trying again"));
 }
 

@@ -37,7 +37,7 @@ pub(super) async fn until_ending(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -
                 return None;
             }
             Err(error) => {
-                tracing::warn!(sandbox = %sandbox.id, %error, "cannot wait for its end; trying again");
+                tracing::warn!(%error, "cannot wait for its end; trying again");
                 backoff.wait(&sandbox.retry).await;
             }
         }

@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
 use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
+use tracing::Instrument as _;
 use wire::exec_stream_output::Stream;
 use wire::exec_stream_request::Message as Input;
 use wire::exec_stream_response::Message as Output;
@@ -67,7 +68,7 @@ pub(crate) async fn stream(
     };
     let mut tasks = JoinSet::new();
     let feed = Feed { messages, stdin: exec.stdin, control: exec.control, terminal: terminal.is_some() };
-    tasks.spawn(feed.run());
+    tasks.spawn(feed.run().in_current_span());
     let running = Running {
         events: exec.events,
         input: tasks,

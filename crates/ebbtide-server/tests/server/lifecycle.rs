@@ -230,3 +230,18 @@ async fn an_owner_has_to_be_a_process_of_the_callers_own() {
     assert_eq!(another.code(), Code::InvalidArgument);
     assert_eq!(field(&another), "spec.annotations[ebbtide.dev/owner-start-time]");
 }
+
+#[tokio::test]
+async fn each_answer_carries_the_id_of_its_request() {
+    let daemon = Daemon::start().await;
+    let mut client = daemon.client().await;
+    let mut request = tonic::Request::new(own::InfoRequest {});
+    request.metadata_mut().insert("x-request-id", "mine-1".parse().unwrap());
+    let answer = client.own.info(request).await.unwrap();
+    assert_eq!(answer.metadata().get("x-request-id").unwrap(), "mine-1");
+    let mut request = tonic::Request::new(own::WaitRequest { sandbox_id: "nobody".to_owned() });
+    request.metadata_mut().insert("x-request-id", "not sane;\t".parse().unwrap());
+    let refused = client.own.wait(request).await.unwrap_err();
+    let id = refused.metadata().get("x-request-id").unwrap().to_str().unwrap();
+    assert_eq!(id.len(), 26, "{id}");
+}
