@@ -15,6 +15,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
 use crate::exit;
 use crate::failure::Failure;
+use crate::terminal::{Lent, Terminal};
 
 const PIECE: usize = 64 << 10;
 /// The most bytes of each stream that `--json` collects.
@@ -119,21 +120,59 @@ fn collect(to: &mut Vec<u8>, data: &[u8]) -> bool {
     fits < data.len()
 }
 
-/// Runs `command` with our own streams until it ends. Dropping the future ends the command.
+/// Runs `command` with our own streams until it ends, on a terminal of its own if ours is to be connected to one.
+/// Dropping the future ends the command and gives our terminal back.
 pub(crate) async fn attach(
     client: &Client,
-    command: ExecCommand,
+    mut command: ExecCommand,
     output: &mut Output,
+    terminal: Option<&Terminal>,
 ) -> Result<End, Failure> {
+    let command_size = terminal.map(Terminal::size).unwrap_or_default();
+    if let Some(terminal) = terminal {
+        command.terminal = Some(command_size);
+        terminal.name(&mut command.env);
+    }
     let exec = client.exec(command).await?;
-    let (stdin, mut events) = (exec.stdin, exec.events);
-    std::thread::spawn(move || pump(stdin));
+    let (mut events, resizer, mut stdin) = (exec.events, exec.stdin.resizer(), Some(exec.stdin));
+    let mut lent = None;
+    if terminal.is_none() {
+        feed(stdin.take());
+    }
     loop {
-        let written = match events.next().await? {
-            ExecEvent::Ready => Ok(()),
-            ExecEvent::Stdout(data) => output.stdout(&data).await,
+        let event = match &mut lent {
+            None => events.next().await?,
+            Some(lent) => tokio::select! {
+                event = events.next() => event?,
+                () = Lent::keep_up(lent) => continue,
+            },
+        };
+        let written = match event {
+            ExecEvent::Ready => {
+                // Not before: until the command runs, Ctrl-C is for us.
+                if let Some(terminal) = terminal {
+                    lent = Some(terminal.lend(resizer.clone(), command_size)?);
+                }
+                // A terminal on which nobody types is not one whose keyboard is gone.
+                if terminal.is_some_and(|terminal| terminal.typing) {
+                    feed(stdin.take());
+                }
+                Ok(())
+            }
+            ExecEvent::Stdout(data) => {
+                if let Some(lent) = &mut lent {
+                    lent.show(&data);
+                }
+                output.stdout(&data).await
+            }
             ExecEvent::Stderr(data) => output.stderr(&data).await,
-            ExecEvent::Exit(code) => return Ok(End::Exited(code)),
+            ExecEvent::Exit(code) => {
+                // One that a signal ended has not tidied up.
+                if let Some(lent) = lent.as_mut().filter(|_| code < 128) {
+                    lent.leave_screen();
+                }
+                return Ok(End::Exited(code));
+            }
             ExecEvent::Failed { code, message } => return Err(failed(code, message)),
         };
         match written {
@@ -141,6 +180,13 @@ pub(crate) async fn attach(
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(End::BrokenPipe),
             Err(error) => return Err(Failure::io("pass the command's output on", error)),
         }
+    }
+}
+
+/// Passes our standard input on, unless that is done already.
+fn feed(stdin: Option<ExecStdin>) {
+    if let Some(stdin) = stdin {
+        std::thread::spawn(move || pump(stdin));
     }
 }
 

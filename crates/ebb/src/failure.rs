@@ -41,6 +41,12 @@ pub(crate) enum Failure {
         /// Some of those that match.
         ids: Vec<String>,
     },
+    /// There is no terminal to connect.
+    #[error("standard input is not a terminal, so there is none to connect a command to")]
+    NoTerminal,
+    /// What a terminal shows is for a person.
+    #[error("what a terminal shows cannot be collected as JSON; leave --json or the terminal out")]
+    TerminalAsJson,
     /// The program's name is empty.
     #[error("the command is empty; leave it out for a sandbox that idles")]
     EmptyCommand,
@@ -159,6 +165,7 @@ impl Failure {
     fn help(&self) -> Option<&'static str> {
         match self {
             Self::NeedsRoot => Some("sudo ebb ..."),
+            Self::NoTerminal => Some("ebb exec ID -- COMMAND, without -t"),
             Self::NoSuchSandbox { .. } => Some("ebb list --all"),
             Self::Ambiguous { .. } => Some("ebb list"),
             Self::CommandNotFound(_) => Some("ebb run -- sh -c 'command -v NAME'"),

@@ -7,9 +7,11 @@ mod daemon;
 mod disposable;
 mod exit;
 mod failure;
+mod screen;
 mod signals;
 mod spec;
 mod table;
+mod terminal;
 mod verbs;
 mod view;
 

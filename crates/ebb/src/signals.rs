@@ -19,9 +19,27 @@ pub(crate) struct Signals {
 impl Signals {
     /// Takes them over from now on.
     pub(crate) fn install() -> Result<Self, Failure> {
+        Self::of(&[SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()])
+    }
+
+    /// With them every other that ends a program and is sent by people and programs: for one that has something
+    /// to put back in order first.
+    pub(crate) fn install_all() -> Result<Self, Failure> {
+        Self::of(&[
+            SignalKind::interrupt(),
+            SignalKind::terminate(),
+            SignalKind::hangup(),
+            SignalKind::quit(),
+            SignalKind::alarm(),
+            SignalKind::user_defined1(),
+            SignalKind::user_defined2(),
+        ])
+    }
+
+    fn of(kinds: &[SignalKind]) -> Result<Self, Failure> {
         let ignored = ignored();
         let mut streams = Vec::new();
-        for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
+        for &kind in kinds {
             let number = kind.as_raw_value();
             if ignored & (1 << (number - 1)) == 0 {
                 let stream = signal(kind).map_err(|error| Failure::io("listen for signals", error))?;

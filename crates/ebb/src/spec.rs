@@ -29,7 +29,7 @@ pub(crate) struct SpecArgs {
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(i32).range(1..))]
     lifetime: Option<i32>,
     /// A word to find the sandbox by; may be repeated.
-    #[arg(long = "tag", short = 't', value_name = "TAG")]
+    #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
 }
 

@@ -107,7 +107,7 @@ fn what_the_wire_allows_and_the_model_does_not_is_refused_with_a_reason() {
         let oversized = spec(|spec| drop(spec.annotations.insert("big".into(), "x".repeat(101 << 20))));
         assert!(client.create(oversized, "").await.is_err());
         for argv in [vec![], vec![String::new()], vec!["a\0b".to_owned()]] {
-            let command = ExecCommand { sandbox_id: id.clone(), argv, env: Default::default() };
+            let command = ExecCommand { sandbox_id: id.clone(), argv, ..Default::default() };
             let failed = match client.exec(command).await {
                 Err(_) => true,
                 Ok(mut exec) => exec.events.next().await.is_err(),

@@ -8,6 +8,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use ebbtide_model::WindowSize;
 use ebbtide_proto::bytes::Bytes;
 use ebbtide_proto::coreweave::sandbox::v1 as wire;
 use futures::Stream as _;
@@ -28,15 +29,21 @@ pub struct ExecCommand {
     pub argv: Vec<String>,
     /// Environment on top of the sandbox's.
     pub env: BTreeMap<String, String>,
+    /// The terminal to run it on; with one, all that it shows is [`ExecEvent::Stdout`].
+    pub terminal: Option<WindowSize>,
 }
 
 impl ExecCommand {
     pub(crate) fn into_message(self) -> wire::ExecStreamRequest {
         use wire::exec_stream_request::Message;
+        let size = self.terminal.unwrap_or(WindowSize { columns: 0, rows: 0 });
         let init = wire::ExecStreamInit {
             sandbox_id: self.sandbox_id,
             command: self.argv,
             env: self.env.into_iter().collect(),
+            tty: self.terminal.is_some(),
+            tty_width: size.columns.into(),
+            tty_height: size.rows.into(),
             ..Default::default()
         };
         wire::ExecStreamRequest { message: Some(Message::Init(init)) }
@@ -53,6 +60,9 @@ pub struct Exec {
 }
 
 /// The standard input of a command. Dropping it without [`ExecStdin::close`] closes it too.
+///
+/// On a terminal it is the keyboard: a byte 3 is Ctrl-C. Closing it is the end of the input there as well, for
+/// whatever program asks for more.
 #[derive(Debug)]
 pub struct ExecStdin {
     pub(crate) requests: mpsc::Sender<wire::ExecStreamRequest>,
@@ -69,6 +79,11 @@ impl ExecStdin {
         self.requests.blocking_send(stdin(data)).is_ok()
     }
 
+    /// What changes the size of the command's terminal, for as long as the input is open.
+    pub fn resizer(&self) -> ExecResizer {
+        ExecResizer { requests: self.requests.downgrade() }
+    }
+
     /// Says that nothing more comes.
     pub async fn close(self) {
         // A command that has ended already needs no end of file.
@@ -78,6 +93,27 @@ impl ExecStdin {
     /// As [`ExecStdin::close`], from a thread that may block.
     pub fn blocking_close(self) {
         let _ = self.requests.blocking_send(close());
+    }
+}
+
+/// Changes the size of a command's terminal. Keeps neither the command nor its input open.
+#[derive(Debug, Clone)]
+pub struct ExecResizer {
+    requests: mpsc::WeakSender<wire::ExecStreamRequest>,
+}
+
+impl ExecResizer {
+    /// Changes the size; the programs on the terminal hear of it. `false` if the command is gone, or its input
+    /// closed. A command that has no terminal is ended by this.
+    pub async fn resize(&self, size: WindowSize) -> bool {
+        use wire::exec_stream_request::Message;
+        let WindowSize { columns, rows } = size.or_usual();
+        let resize = wire::ExecStreamResize { width: columns.into(), height: rows.into() };
+        let request = wire::ExecStreamRequest { message: Some(Message::Resize(resize)) };
+        match self.requests.upgrade() {
+            Some(requests) => requests.send(request).await.is_ok(),
+            None => false,
+        }
     }
 }
 

@@ -11,5 +11,6 @@ pub(crate) mod list;
 pub(crate) mod purge;
 pub(crate) mod run;
 pub(crate) mod serve;
+pub(crate) mod shell;
 pub(crate) mod shutdown;
 pub(crate) mod stop;

@@ -12,6 +12,7 @@ use crate::disposable::Disposable;
 use crate::failure::Failure;
 use crate::signals::Signals;
 use crate::spec::SpecArgs;
+use crate::terminal::TerminalArgs;
 use ebbtide::owner;
 
 /// Run a command in a new sandbox, which is gone afterwards
@@ -23,10 +24,13 @@ use ebbtide::owner;
 Examples:
   ebb run -- sh -c 'echo hello from $(uname -n)'
   ebb run --memory 256Mi --env NAME=value -- python3 -c 'print(2+2)'
-  tar c . | ebb run --workdir /tmp -- tar x")]
+  tar c . | ebb run --workdir /tmp -- tar x
+  ebb run -it -- bash")]
 pub(crate) struct Run {
     #[command(flatten)]
     spec: SpecArgs,
+    #[command(flatten)]
+    terminal: TerminalArgs,
     /// The command and its arguments.
     #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
     command: Vec<String>,
@@ -35,7 +39,11 @@ pub(crate) struct Run {
 impl Run {
     /// Does it.
     pub(crate) async fn run(self, context: &Context) -> Result<u8, Failure> {
-        let mut signals = Signals::install()?;
+        let terminal = self.terminal.open(context)?;
+        let mut signals = match terminal {
+            Some(_) => Signals::install_all()?,
+            None => Signals::install()?,
+        };
         let daemon = context.daemon()?;
         // A daemon elsewhere cannot see this process end; there, a lifetime bounds what a `kill -9` leaves behind.
         let us = match daemon.is_local() {
@@ -46,11 +54,11 @@ impl Run {
         };
         let spec = self.spec.spec(&[], us);
         let sandbox = Disposable::make(context, &daemon, spec, &mut signals).await?;
-        let command =
-            ExecCommand { sandbox_id: sandbox.id.clone(), argv: self.command, env: self.spec.env() };
+        let sandbox_id = sandbox.id.clone();
+        let command = ExecCommand { sandbox_id, argv: self.command, env: self.spec.env(), terminal: None };
         let mut output = Output::new(context.json);
         let ended = tokio::select! {
-            ended = attach(&sandbox.client, command, &mut output) => ended,
+            ended = attach(&sandbox.client, command, &mut output, terminal.as_ref()) => ended,
             signal = signals.next() => Err(Failure::Interrupted { signal }),
         };
         let id = sandbox.id.clone();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ebbtide_model::Invalid;
+use ebbtide_model::{Invalid, WindowSize};
 use tokio::io::AsyncWriteExt as _;
 
 use super::{CommandStream, Process, ProcessOutput, ProcessStdin, Which};
@@ -22,6 +22,7 @@ pub struct ExecBuilder {
     env: BTreeMap<String, String>,
     cwd: Option<String>,
     stdin: bool,
+    terminal: Option<WindowSize>,
     check: bool,
     timeout: Option<Duration>,
     limit: usize,
@@ -35,6 +36,7 @@ impl ExecBuilder {
             env: BTreeMap::new(),
             cwd: None,
             stdin: false,
+            terminal: None,
             check: false,
             timeout: None,
             limit: OUTPUT_LIMIT,
@@ -57,6 +59,28 @@ impl ExecBuilder {
     /// Gives it a standard input to be written to; without, it reads an empty one.
     pub fn stdin(mut self) -> Self {
         self.stdin = true;
+        self
+    }
+
+    /// Runs it on a terminal, which its standard input types on and [`Process::resize`] changes. What the terminal
+    /// shows, errors too, comes on standard output; `TERM` is `xterm-256color` unless the environment says so.
+    ///
+    /// ```no_run
+    /// # async fn example(sandbox: ebbtide::Sandbox) -> Result<(), Box<dyn std::error::Error>> {
+    /// use ebbtide::WindowSize;
+    /// use tokio::io::AsyncWriteExt as _;
+    ///
+    /// let mut shell = sandbox.exec(["bash"]).terminal(WindowSize { columns: 120, rows: 40 }).start().await?;
+    /// let mut keyboard = shell.stdin.take().ok_or("a terminal has a keyboard")?;
+    /// keyboard.write_all(b"stty size; exit\r").await?;
+    /// while let Some(shown) = shell.stdout.next().await? {
+    ///     print!("{}", String::from_utf8_lossy(&shown));
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn terminal(mut self, size: WindowSize) -> Self {
+        (self.stdin, self.terminal) = (true, Some(size));
         self
     }
 
@@ -87,7 +111,7 @@ impl ExecBuilder {
     pub async fn start(self) -> Result<Process, Error> {
         let argv = self.argv()?;
         let sandbox_id = self.sandbox.running().await?;
-        let command = ExecCommand { sandbox_id, argv, env: self.env };
+        let command = ExecCommand { sandbox_id, argv, env: self.env, terminal: self.terminal };
         let (sandbox, timeout, limit, command_line) = (self.sandbox, self.timeout, self.limit, self.command);
         let (stdin, stream) = engine::run(async move {
             let client = sandbox.core.connection.client().await?;
@@ -101,6 +125,7 @@ impl ExecBuilder {
         Ok(Process {
             stdout: ProcessOutput::new(Arc::clone(&stream), Which::Stdout),
             stderr: ProcessOutput::new(Arc::clone(&stream), Which::Stderr),
+            resizer: self.terminal.map(|_| stdin.resizer()),
             // Dropped, it closes the input.
             stdin: self.stdin.then(|| ProcessStdin::new(stdin, Arc::clone(&stream))),
             stream,

@@ -14,7 +14,7 @@ pub use result::CommandOutput;
 pub use stdin::ProcessStdin;
 
 pub(crate) use self::stream::{CommandStream, Which};
-use crate::Error;
+use crate::{Error, ExecResizer, WindowSize};
 
 /// A command that runs in a sandbox: something to read from, something to write to, an end to wait for.
 ///
@@ -50,6 +50,7 @@ pub struct Process {
     pub stdin: Option<ProcessStdin>,
     pub(crate) stream: Arc<CommandStream>,
     pub(crate) check: bool,
+    pub(crate) resizer: Option<ExecResizer>,
 }
 
 impl Process {
@@ -90,6 +91,15 @@ impl Process {
         if self.check && code != 0 { Err(Error::CommandFailed(Box::new(result))) } else { Ok(result) }
     }
 
+    /// Changes the size of its terminal ([`ExecBuilder::terminal`]); the programs on it hear of that. `false` if there
+    /// is none, or none any more: the command has ended, or its input was closed.
+    pub async fn resize(&self, size: WindowSize) -> bool {
+        match &self.resizer {
+            Some(resizer) => resizer.resize(size).await,
+            None => false,
+        }
+    }
+
     /// Ends the command. What was read already stays readable.
     pub fn cancel(&self) {
         self.stream.cancel();
@@ -103,6 +113,7 @@ impl Process {
             stdin: None,
             stream: Arc::clone(&self.stream),
             check: self.check,
+            resizer: self.resizer.clone(),
         }
     }
 
