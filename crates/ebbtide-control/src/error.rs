@@ -104,7 +104,7 @@ fn file_reason(kind: &FileErrorKind) -> ErrorReason {
     match kind {
         FileErrorKind::NotFound => ErrorReason::FileNotFound,
         FileErrorKind::IsDirectory => ErrorReason::FileIsDirectory,
-        FileErrorKind::PermissionDenied => ErrorReason::FilePermissionDenied,
+        FileErrorKind::PermissionDenied | FileErrorKind::ReadOnly => ErrorReason::FilePermissionDenied,
         FileErrorKind::TooLarge { .. } => ErrorReason::FileTooLarge,
         FileErrorKind::Truncated { .. } => ErrorReason::FileTruncated,
         _ => ErrorReason::FileIoFailed,

@@ -76,7 +76,7 @@ fn each_path_that_is_no_file_is_an_error_of_its_own_kind() {
     for (path, reason, words) in [
         ("/tmp/fifo", "FILE_IO_FAILED", "not a regular file"),
         ("/dev/null", "FILE_IO_FAILED", "not a regular file"),
-        ("/usr/bin/new", "FILE_IO_FAILED", "read-only"),
+        ("/usr/bin/new", "FILE_PERMISSION_DENIED", "read-only"),
         ("/proc/sys/kernel/core_pattern", "", ""),
         ("/proc/new", "", ""),
         ("/tmp/loop", "FILE_IO_FAILED", "symbolic links"),
