@@ -8,6 +8,7 @@ mod ownership;
 mod process;
 mod readme;
 mod session;
+mod shell;
 
 use ebbtide::{ConnectOptions, Connection, HomeLocation, Sandbox, SandboxBuilder, Target};
 use ebbtide_tests::TestHome;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ebbtide_proto::coreweave::sandbox::v1 as wire;
 
 use super::{Process, Sandbox};
-use crate::{CommandOutput, Connection, Error, Resources, SandboxDefaults, engine};
+use crate::{CommandOutput, Connection, Error, Resources, SandboxDefaults, WindowSize, engine};
 
 /// Setters that do what those of the wrapped builder do.
 macro_rules! forward {
@@ -75,6 +75,7 @@ forward!(ExecBuilder {
     fn env(name: impl Into<String>, value: impl Into<String>);
     fn cwd(dir: impl Into<String>);
     fn stdin();
+    fn terminal(size: WindowSize);
     fn check();
     fn timeout(timeout: Duration);
     fn output_limit(bytes: usize);

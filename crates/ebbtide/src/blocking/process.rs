@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use ebbtide_proto::bytes::{Buf as _, Bytes};
 use tokio::io::AsyncWriteExt as _;
 
-use crate::{CommandOutput, Error, engine};
+use crate::{CommandOutput, Error, WindowSize, engine};
 
 /// A command that runs in a sandbox, as [`crate::Process`].
 ///
@@ -71,6 +71,12 @@ impl Process {
     pub fn output(self) -> Result<CommandOutput, Error> {
         drop(self.stdin);
         engine::block_on(self.inner.output())
+    }
+
+    /// As [`crate::Process::resize`].
+    pub fn resize(&self, size: WindowSize) -> bool {
+        let process = self.inner.without_input();
+        engine::block_on(async move { Ok(process.resize(size).await) }).unwrap_or(false)
     }
 
     /// As [`crate::Process::cancel`].

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::{ExecBuilder, FileReader, FileWriter, SandboxBuilder};
-use crate::{Connection, Error, ListOptions, SandboxInfo, SandboxState, StopOptions, WriteOptions, engine};
+use crate::{
+    Connection, Error, ListOptions, SandboxInfo, SandboxState, StopOptions, WindowSize, WriteOptions, engine,
+};
 
 /// A sandbox, as [`crate::Sandbox`].
 ///
@@ -169,6 +171,11 @@ impl Sandbox {
     /// As [`crate::Sandbox::exec`].
     pub fn exec(&self, command: impl IntoIterator<Item = impl Into<String>>) -> ExecBuilder {
         ExecBuilder(self.0.exec(command))
+    }
+
+    /// As [`crate::Sandbox::shell`].
+    pub fn shell(&self, size: WindowSize) -> ExecBuilder {
+        ExecBuilder(self.0.shell(size))
     }
 
     /// As [`crate::Sandbox::read_file`].

@@ -16,7 +16,7 @@ pub use find::ListOptions;
 pub use stop::StopOptions;
 
 pub(crate) use self::core::Core;
-use crate::{ExecBuilder, SandboxInfo, SandboxState};
+use crate::{ExecBuilder, SandboxInfo, SandboxState, WindowSize};
 pub(crate) use stop::end;
 
 /// A sandbox.
@@ -99,6 +99,27 @@ impl Sandbox {
     /// ```
     pub fn exec(&self, command: impl IntoIterator<Item = impl Into<String>>) -> ExecBuilder {
         ExecBuilder::new(self.clone(), command.into_iter().map(Into::into).collect())
+    }
+
+    /// A shell on a terminal, `/bin/bash`; another one is for [`Sandbox::exec`] and
+    /// [`terminal`](ExecBuilder::terminal).
+    ///
+    /// ```no_run
+    /// # async fn example(sandbox: ebbtide::Sandbox) -> Result<(), Box<dyn std::error::Error>> {
+    /// use ebbtide::WindowSize;
+    /// use tokio::io::AsyncWriteExt as _;
+    ///
+    /// let mut shell = sandbox.shell(WindowSize { columns: 80, rows: 24 }).start().await?;
+    /// if let Some(mut keyboard) = shell.stdin.take() {
+    ///     keyboard.write_all(b"tty; exit 3\r").await?;
+    ///     shell.resize(WindowSize { columns: 120, rows: 40 }).await;
+    /// }
+    /// assert_eq!(shell.wait().await?, 3);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn shell(&self, size: WindowSize) -> ExecBuilder {
+        self.exec(["/bin/bash"]).terminal(size)
     }
 
     /// Lets it live on without this process and its handles. One that has an owner already keeps it; to make one

@@ -1,0 +1,81 @@
+//! A shell on a terminal, by the sandbox's handle.
+
+use std::io::Write as _;
+
+use ebbtide::{ProcessOutput, StopOptions, WindowSize, blocking};
+use ebbtide_tests::Machine;
+use tokio::io::AsyncWriteExt as _;
+
+use crate::{builder, connection};
+
+const SIZE: WindowSize = WindowSize { columns: 100, rows: 30 };
+
+/// Reads what the terminal shows until these words are part of it.
+async fn shows(screen: &ProcessOutput, words: &str) {
+    let mut shown = Vec::new();
+    while !String::from_utf8_lossy(&shown).contains(words) {
+        let piece = screen.next().await.unwrap();
+        assert!(piece.is_some(), "no {words:?} in {}", String::from_utf8_lossy(&shown));
+        shown.extend(piece.unwrap_or_default());
+    }
+}
+
+#[tokio::test]
+async fn a_shell_has_a_terminal_of_the_size_that_it_was_given_last() {
+    let machine = Machine::take();
+    let home = machine.home();
+    // The first use starts it.
+    let sandbox = builder(&home).build().unwrap();
+    let mut shell = sandbox.shell(SIZE).env("PS1", "$ ").start().await.unwrap();
+    let mut keyboard = shell.stdin.take().unwrap();
+    let screen = shell.stdout.clone();
+    // The words are put together by the shell, so that what is typed is not taken for what is said.
+    keyboard.write_all(b"echo size: $(stty size)\r").await.unwrap();
+    shows(&screen, "size: 30 100").await;
+    assert!(shell.resize(WindowSize { columns: 77, rows: 22 }).await);
+    // The size is set by the daemon once the message is there, so it is asked for until then.
+    keyboard
+        .write_all(b"until stty size | grep -q '22 77'; do sleep 0.05; done; echo re''sized\r")
+        .await
+        .unwrap();
+    shows(&screen, "resized").await;
+    keyboard.write_all(b"sleep 100\r").await.unwrap();
+    keyboard.write_all(b"\x03").await.unwrap();
+    keyboard.write_all(b"exit 5\r").await.unwrap();
+    let code = shell.wait().await.unwrap();
+    assert_eq!(code, 5);
+    assert_eq!(shell.stderr.next().await.unwrap(), None, "a terminal has one output");
+    assert!(keyboard.write_all(b"x").await.is_err(), "nobody is at the keyboard any more");
+    sandbox.stop_with(StopOptions::now()).await.unwrap();
+    home.shutdown();
+    machine.assert_nothing_left();
+}
+
+#[tokio::test]
+async fn a_shell_ends_with_its_handles() {
+    let machine = Machine::take();
+    let home = machine.home();
+    let sandbox = builder(&home).build().unwrap();
+    let mut shell = sandbox.shell(SIZE).start().await.unwrap();
+    let mut keyboard = shell.stdin.take().unwrap();
+    keyboard.write_all(b"echo re''ady; exec sleep 66\r").await.unwrap();
+    shows(&shell.stdout, "ready").await;
+    drop((shell, keyboard));
+    let gone = "until ! pgrep -fx 'sleep 66'; do sleep 0.05; done";
+    let limit = std::time::Duration::from_secs(30);
+    sandbox.exec(["sh", "-c", gone]).timeout(limit).check().output().await.unwrap();
+    sandbox.stop_with(StopOptions::now()).await.unwrap();
+}
+
+#[test]
+fn a_shell_is_used_without_async_too() {
+    let machine = Machine::take();
+    let home = machine.home();
+    let sandbox = blocking::Sandbox::builder().connection(connection(&home)).run().unwrap();
+    let mut shell = sandbox.shell(SIZE).start().unwrap();
+    let mut keyboard = shell.stdin.take().unwrap();
+    assert!(shell.resize(WindowSize { columns: 80, rows: 25 }));
+    keyboard.write_all(b"until stty size | grep -q '25 80'; do sleep 0.05; done; exit 6\r").unwrap();
+    assert_eq!(shell.wait().unwrap(), 6);
+    sandbox.stop().unwrap();
+}
