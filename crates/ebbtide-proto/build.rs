@@ -11,6 +11,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "proto/coreweave/sandbox/v1/sandbox.proto",
         "proto/coreweave/sandbox/v1/sandbox_data_plane.proto",
         "proto/coreweave/sandbox/v1/runtime_class.proto",
+        "proto/coreweave/sandbox/v1/discovery.proto",
         "proto/ebbtide/v1/ebbtide.proto",
     ];
     println!("cargo::rerun-if-changed=proto");

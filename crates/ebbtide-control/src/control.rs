@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use ebbtide_driver::{Content, Driver, DriverError, Exec, ExecRequest, FileRead, Sink, WriteOptions};
+use ebbtide_driver::{
+    Capacity, Content, Driver, DriverError, Exec, ExecRequest, FileRead, Sink, WriteOptions,
+};
 use ebbtide_model::{Invalid, Principal, SandboxRecord, SandboxSpec, State, StopOptions, TerminationReason};
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
@@ -283,6 +285,14 @@ impl Control {
     /// Adds what is counted here to `registry`.
     pub fn register_metrics(&self, registry: &mut Registry) {
         metrics::register(self.engine(), registry);
+    }
+
+    /// What sandboxes run on, and how much of it is free now.
+    ///
+    /// # Errors
+    /// When the driver cannot say.
+    pub async fn capacity(&self) -> Result<Capacity, ControlError> {
+        self.engine().ask("say what it has", self.engine().driver.capacity()).await
     }
 
     /// The number of sandboxes that have not ended.

@@ -3,6 +3,7 @@
 //! A driver knows sandboxes, not tenants, leases or requests. Everything it makes it can list again after a
 //! restart of the process that uses it, and everything it lists it can destroy, as often as it is asked to.
 
+mod capacity;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod end;
@@ -19,6 +20,7 @@ use ebbtide_model::{SandboxId, StopOptions};
 
 pub use ebbtide_model::WindowSize;
 
+pub use capacity::Capacity;
 pub use end::{DestroyOutcome, EndCause, EndReport, Existing, Leftover, Phase, Receipt};
 pub use error::DriverError;
 pub use exec::{Exec, ExecControl, ExecEvent, ExecEvents, ExecRequest, ExecStdin};
@@ -109,6 +111,9 @@ pub trait Driver: Send + Sync + 'static {
     /// What exists in the kernel or on disk under this driver's mark and belongs to no sandbox of
     /// [`Driver::list`] and no pool of the driver. Must be nothing.
     async fn leftovers(&self) -> Result<Vec<Leftover>, DriverError>;
+
+    /// What sandboxes run on, and how much of it is free now. For information: nothing is promised by it.
+    async fn capacity(&self) -> Result<Capacity, DriverError>;
 
     /// Destroys every sandbox and releases whatever the driver itself holds (helpers, pools, mounts).
     async fn shutdown(&self) -> Result<(), DriverError>;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ebbtide_control::Control;
 use ebbtide_proto::MAX_MESSAGE_BYTES;
+use ebbtide_proto::coreweave::sandbox::v1::discovery_service_server::DiscoveryServiceServer;
 use ebbtide_proto::coreweave::sandbox::v1::sandbox_service_server::SandboxServiceServer;
 use ebbtide_proto::ebbtide::v1::ebbtide_service_server::EbbtideServiceServer;
 use hyper::body::Incoming;
@@ -20,6 +21,7 @@ use tracing::Instrument as _;
 
 use crate::caller::Caller;
 use crate::deadline::Deadline;
+use crate::discovery::Discovery;
 use crate::ebbtide::Ebbtide;
 use crate::ending::Ending;
 use crate::errors;
@@ -43,6 +45,7 @@ pub(crate) enum Origin {
 pub(crate) struct Services {
     sandboxes: SandboxServiceServer<Sandboxes>,
     ebbtide: EbbtideServiceServer<Ebbtide>,
+    discovery: DiscoveryServiceServer<Discovery>,
     /// What every gRPC server has. Answers UNIMPLEMENTED for whatever else is asked for.
     standard: Routes,
 }
@@ -64,6 +67,7 @@ impl Services {
             ebbtide: EbbtideServiceServer::from_arc(ebbtide)
                 .max_decoding_message_size(MAX_MESSAGE_BYTES)
                 .max_encoding_message_size(MAX_MESSAGE_BYTES),
+            discovery: DiscoveryServiceServer::new(Discovery::new(control.clone())),
             standard: reflection::add(standard)?.prepare(),
         })
     }
@@ -109,6 +113,8 @@ impl Services {
             self.sandboxes.call(request)
         } else if service == EbbtideServiceServer::<Ebbtide>::NAME {
             self.ebbtide.call(request)
+        } else if service == DiscoveryServiceServer::<Discovery>::NAME {
+            self.discovery.call(request)
         } else {
             Box::pin(self.standard.call(request.map(Body::new)))
         };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ebbtide_control::ControlError;
 use ebbtide_driver::{DriverError, FileError, FileErrorKind};
 use ebbtide_model::{ErrorReason, Invalid};
-use ebbtide_proto::{ERROR_DOMAIN, MAX_MESSAGE_BYTES, Refusal};
+use ebbtide_proto::{ERROR_DOMAIN, MAX_MESSAGE_BYTES, RUNNER_ID, Refusal};
 use tonic::codegen::http::{HeaderMap, Response};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
@@ -63,6 +63,11 @@ pub(crate) fn refusal(refused: Refusal) -> Status {
 
 pub(crate) fn internal(message: &str) -> Status {
     status(ErrorReason::Internal, message, None)
+}
+
+pub(crate) fn no_runner(id: &str) -> Status {
+    let message = format!("no runner {id:?}; this daemon is {RUNNER_ID:?}");
+    status(ErrorReason::RunnerNotFound, &message, None)
 }
 
 pub(crate) fn ending() -> Status {

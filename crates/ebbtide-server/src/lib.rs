@@ -8,6 +8,7 @@ mod answer;
 mod caller;
 mod connections;
 mod deadline;
+mod discovery;
 mod ebbtide;
 mod ending;
 mod errors;

@@ -24,8 +24,8 @@ use ebbtide_model::{SandboxId, StopOptions};
 pub use world::{Call, World};
 
 use crate::{
-    Content, DestroyOutcome, Driver, DriverError, EndReport, Exec, ExecRequest, Existing, FileRead, Leftover,
-    MainLog, SandboxPlan, Sink, WriteOptions,
+    Capacity, Content, DestroyOutcome, Driver, DriverError, EndReport, Exec, ExecRequest, Existing, FileRead,
+    Leftover, MainLog, SandboxPlan, Sink, WriteOptions,
 };
 
 /// A driver whose sandboxes live in memory.
@@ -144,6 +144,16 @@ impl Driver for FakeDriver {
 
     async fn leftovers(&self) -> Result<Vec<Leftover>, DriverError> {
         Ok(self.world.leftovers())
+    }
+
+    async fn capacity(&self) -> Result<Capacity, DriverError> {
+        Ok(Capacity {
+            architecture: "amd64".to_owned(),
+            cpu_milli: 4000,
+            memory_bytes: 8 << 30,
+            free_cpu_milli: 3000,
+            free_memory_bytes: 5 << 30,
+        })
     }
 
     async fn shutdown(&self) -> Result<(), DriverError> {

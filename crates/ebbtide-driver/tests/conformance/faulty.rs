@@ -8,8 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ebbtide_driver::fake::{FakeDriver, World};
 use ebbtide_driver::{
-    Content, DestroyOutcome, Driver, DriverError, EndCause, EndReport, Exec, ExecRequest, Existing, FileRead,
-    Leftover, MainLog, Phase, SandboxPlan, Sink, WriteOptions,
+    Capacity, Content, DestroyOutcome, Driver, DriverError, EndCause, EndReport, Exec, ExecRequest, Existing,
+    FileRead, Leftover, MainLog, Phase, SandboxPlan, Sink, WriteOptions,
 };
 use ebbtide_model::{Command, ExitStatus, HOST_IMAGE, OwnerProcess, SandboxId, StopOptions};
 use tokio::task::JoinSet;
@@ -303,6 +303,10 @@ impl Driver for Faulty {
 
     async fn leftovers(&self) -> Result<Vec<Leftover>, DriverError> {
         self.inner.leftovers().await
+    }
+
+    async fn capacity(&self) -> Result<Capacity, DriverError> {
+        self.inner.capacity().await
     }
 
     async fn shutdown(&self) -> Result<(), DriverError> {

@@ -1,5 +1,6 @@
 //! The daemon's side: the launcher and the inits behind the driver trait.
 
+mod capacity;
 mod exec;
 mod files;
 mod init_client;
@@ -16,8 +17,8 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use ebbtide_driver::{
-    Content, DestroyOutcome, Driver, DriverError, EndCause, EndReport, Exec, ExecRequest, Existing, FileRead,
-    Leftover, MainLog, Phase, Receipt, SandboxPlan, Sink, WriteOptions,
+    Capacity, Content, DestroyOutcome, Driver, DriverError, EndCause, EndReport, Exec, ExecRequest, Existing,
+    FileRead, Leftover, MainLog, Phase, Receipt, SandboxPlan, Sink, WriteOptions,
 };
 use ebbtide_model::{ExitStatus, HOST_IMAGE, SandboxId, StopOptions};
 
@@ -319,6 +320,10 @@ impl Driver for LinuxDriver {
             FromLauncher::Leftovers { found, .. } => Ok(found),
             other => Err(unexpected(&other)),
         }
+    }
+
+    async fn capacity(&self) -> Result<Capacity, DriverError> {
+        capacity::read()
     }
 
     async fn shutdown(&self) -> Result<(), DriverError> {

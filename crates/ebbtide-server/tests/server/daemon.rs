@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use tonic::codegen::{BoxFuture, http};
 use tonic::transport::{Channel, Endpoint};
 use tonic_types::StatusExt as _;
+use wire::discovery_service_client::DiscoveryServiceClient;
 use wire::sandbox_service_client::SandboxServiceClient;
 
 pub(crate) const SOON: Duration = Duration::from_secs(10);
@@ -107,6 +108,7 @@ impl tower::Service<http::Request<tonic::body::Body>> for PatientChannel {
 pub(crate) struct Client {
     pub(crate) sandboxes: SandboxServiceClient<Channel>,
     pub(crate) own: own::ebbtide_service_client::EbbtideServiceClient<Channel>,
+    pub(crate) discovery: DiscoveryServiceClient<Channel>,
 }
 
 impl Client {
@@ -125,6 +127,7 @@ impl Client {
         let channel = channel.map_err(std::io::Error::other)?;
         Ok(Self {
             sandboxes: SandboxServiceClient::new(channel.clone()),
+            discovery: DiscoveryServiceClient::new(channel.clone()),
             own: own::ebbtide_service_client::EbbtideServiceClient::new(channel),
         })
     }
