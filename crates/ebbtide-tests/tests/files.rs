@@ -272,6 +272,46 @@ fn a_write_that_is_cut_off_leaves_the_old_file_and_nothing_beside_it() {
 }
 
 #[test]
+fn a_helper_is_closed_to_the_sandbox_that_it_works_in() {
+    let machine = Machine::take();
+    let home = machine.home();
+    let id = home.create(&[]);
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("a pipe");
+    let copy = home.ebb(["cp", "-", &inside(&id, "/tmp/file")]).stdin_from(read).spawn();
+    let probe = r#"
+import ctypes, os
+helpers = [p for p in os.listdir("/proc") if p.isdigit() and open(f"/proc/{p}/comm").read() == "ebb-helper\n"]
+if not helpers:
+    print("none")
+for pid in helpers:
+    attempts = {
+        "its program": lambda: os.readlink(f"/proc/{pid}/exe"),
+        "its environment": lambda: open(f"/proc/{pid}/environ", "rb").read(),
+        "its memory": lambda: open(f"/proc/{pid}/mem", "rb"),
+        "its root": lambda: os.listdir(f"/proc/{pid}/root"),
+        "its descriptors": lambda: os.listdir(f"/proc/{pid}/fd"),
+    }
+    for name, attempt in attempts.items():
+        try:
+            attempt()
+            print("open:", name)
+        except PermissionError:
+            pass
+    if ctypes.CDLL(None).ptrace(16, int(pid), 0, 0) == 0:
+        print("open: tracing")
+    status = open(f"/proc/{pid}/status").read()
+    print("closed" if "Seccomp:\t2" in status and "NoNewPrivs:\t1" in status else status)
+"#;
+    let said = eventually("the helper is there", Duration::from_secs(20), || {
+        let output = home.ebb(["exec", &id, "--", "python3", "-c", probe]).run().exited(0);
+        (output.text() != "none").then(|| output.text())
+    });
+    assert_eq!(said, "closed");
+    drop(write);
+    let _ = copy.wait().exited(0);
+}
+
+#[test]
 fn a_full_disk_is_told_and_leaves_the_old_file() {
     let machine = Machine::take();
     let home = machine.home();
