@@ -14,6 +14,7 @@ use tracing::{Span, field, info};
 use crate::engine::{Engine, Found};
 use crate::lifecycle::{self, Begin};
 use crate::metrics::{self, Step};
+use crate::output::MainOutput;
 use crate::reconcile::{self, Reconciled};
 use crate::sandbox::{Ending, Sandbox};
 use crate::{
@@ -232,10 +233,36 @@ impl Control {
     /// The sandbox once it runs; waits for one that is still being made, with a bound.
     async fn running(&self, found: Found) -> Result<Arc<Sandbox>, ControlError> {
         let Found::Live(sandbox) = found else { return Err(not_running(&found.record())) };
+        self.until_made(&sandbox).await;
+        if sandbox.state() == State::Running { Ok(sandbox) } else { Err(not_running(&sandbox.record())) }
+    }
+
+    /// Opens the output of a sandbox's main command, whether the sandbox runs or has ended. Waits for one that is still
+    /// being made.
+    ///
+    /// # Errors
+    /// When the caller has none with this id, it was never made, or the driver cannot read.
+    pub async fn output(&self, principal: &Principal, id: &str) -> Result<MainOutput, ControlError> {
+        let engine = self.engine();
+        let (record, life) = match engine.find(principal, id)? {
+            Found::Ended(record) => (*record, None),
+            Found::Live(sandbox) => {
+                self.until_made(&sandbox).await;
+                (sandbox.record(), Some(sandbox.changes()))
+            }
+        };
+        if record.started_at.is_none() {
+            return Err(not_running(&record));
+        }
+        let log = engine.ask("open a log", engine.driver.log(&record.id)).await?;
+        Ok(MainOutput::new(log, life))
+    }
+
+    /// Waits, bounded, until a sandbox has been made or has failed to be.
+    async fn until_made(&self, sandbox: &Sandbox) {
         let mut changes = sandbox.changes();
         let made = changes.wait_for(|record| !matches!(record.state, State::Pending | State::Creating));
         let _ = timeout(self.engine().config.timing.exec_wait, made).await;
-        if sandbox.state() == State::Running { Ok(sandbox) } else { Err(not_running(&sandbox.record())) }
     }
 
     /// Waits, without bound, until a sandbox has ended and everything of it is released.

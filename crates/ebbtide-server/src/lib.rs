@@ -19,6 +19,7 @@ mod gate;
 mod health;
 mod keys;
 mod listener;
+mod logs;
 mod metrics;
 mod network;
 mod owner;

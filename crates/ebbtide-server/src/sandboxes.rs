@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::caller::Caller;
 use crate::ending::Ending;
-use crate::{ServerConfig, errors, exec, files};
+use crate::{ServerConfig, errors, exec, files, logs};
 
 const DEFAULT_PAGE_SIZE: usize = 1000;
 const MAX_PAGE_SIZE: usize = 10_000;
@@ -139,6 +139,13 @@ impl SandboxService for Sandboxes {
         request: Request<Streaming<wire::ExecStreamRequest>>,
     ) -> Result<Response<BoxStream<wire::ExecStreamResponse>>, Status> {
         exec::stream(self, request).await
+    }
+
+    async fn stream_logs(
+        &self,
+        request: Request<wire::StreamLogsRequest>,
+    ) -> Result<Response<BoxStream<wire::LogEntry>>, Status> {
+        logs::stream(self, request).await
     }
 }
 

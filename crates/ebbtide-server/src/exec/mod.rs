@@ -17,7 +17,7 @@ use ebbtide_proto::coreweave::sandbox::v1 as wire;
 use ebbtide_proto::{exec_command, timestamp};
 use futures::stream;
 use tokio::task::JoinSet;
-use tokio::time::{sleep_until, timeout};
+use tokio::time::timeout;
 use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::Instrument as _;
@@ -29,7 +29,7 @@ use input::{Feed, Messages, refused};
 pub(crate) use unary::unary;
 
 use crate::caller::Caller;
-use crate::deadline::Deadline;
+use crate::deadline::{self, Deadline};
 use crate::ending::Ending;
 use crate::errors;
 use crate::sandboxes::Sandboxes;
@@ -133,7 +133,7 @@ impl Running {
                     Ok(Err(status)) => break Err(status),
                     Err(error) => break Err(errors::internal(&format!("the input was cut off: {error}"))),
                 },
-                () = over(deadline) => break Err(errors::command_timeout()),
+                () = deadline::over(deadline) => break Err(errors::command_timeout()),
                 () = self.ending.begun() => break Err(errors::ending()),
             }
         };
@@ -151,13 +151,6 @@ impl Running {
             }
         };
         Some(Ok(frame(message)))
-    }
-}
-
-async fn over(deadline: Option<Deadline>) {
-    match deadline {
-        Some(Deadline(at)) => sleep_until(at).await,
-        None => std::future::pending().await,
     }
 }
 

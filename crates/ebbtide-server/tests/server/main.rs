@@ -11,6 +11,7 @@ mod files;
 mod idle;
 mod lifecycle;
 mod listing;
+mod logs;
 mod network;
 mod terminal;
 mod unary_exec;
