@@ -9,12 +9,13 @@ use ebbtide_proto::ebbtide::v1::ebbtide_service_client::EbbtideServiceClient;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 
 use crate::exec::STDIN_QUEUE;
 use crate::remote::ApiKey;
-use crate::{Error, Exec, ExecCommand, ExecEvents, ExecStdin};
+use crate::{Error, Exec, ExecCommand, ExecEvents, ExecStdin, LogOptions, Logs};
 
 const PAGE_SIZE: i32 = 200;
 /// The first and the longest pause between two looks at a sandbox that is being made.
@@ -205,6 +206,19 @@ impl Client {
         }
         let responses = self.sandboxes.clone().stream_exec(request).await?.into_inner();
         Ok(Exec { stdin: ExecStdin { requests }, events: ExecEvents { responses } })
+    }
+
+    /// Reads the output of a sandbox's main command, while the sandbox runs or after its end. Nothing is asked of the
+    /// daemon before the first [`Logs::next`].
+    pub fn logs(&self, id: &str, options: LogOptions) -> Logs {
+        Logs::new(self.clone(), id, options)
+    }
+
+    pub(crate) async fn stream_logs(
+        &self,
+        request: wire::StreamLogsRequest,
+    ) -> Result<Streaming<wire::LogEntry>, Error> {
+        Ok(self.sandboxes.clone().stream_logs(request).await?.into_inner())
     }
 
     /// Waits, without bound, until a sandbox has ended and everything that it held is released.

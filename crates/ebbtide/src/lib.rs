@@ -27,6 +27,7 @@ mod exec;
 mod files;
 mod home;
 mod info;
+mod logs;
 mod owner;
 mod process;
 pub mod registry;
@@ -50,6 +51,7 @@ pub use exec::{Exec, ExecCommand, ExecEvent, ExecEvents, ExecResizer, ExecStdin}
 pub use files::{ArchiveReader, FileReader, WriteOptions, Writer};
 pub use home::{Home, HomeError, HomeLocation};
 pub use info::SandboxInfo;
+pub use logs::{LogEvent, LogOptions, Logs};
 pub use owner::owner;
 pub use process::{CommandOutput, ExecBuilder, Process, ProcessOutput, ProcessStdin};
 pub use remote::{Remote, RemoteError};

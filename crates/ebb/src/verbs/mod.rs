@@ -8,6 +8,7 @@ pub(crate) mod exec;
 pub(crate) mod get;
 pub(crate) mod key;
 pub(crate) mod list;
+pub(crate) mod logs;
 pub(crate) mod purge;
 pub(crate) mod run;
 pub(crate) mod serve;
