@@ -9,12 +9,12 @@ use ebbtide_proto::bytes::Bytes;
 use ebbtide_proto::ebbtide::v1 as own;
 use futures::stream;
 use own::read_file_piece::Piece as Out;
-use tokio::time::{Duration, sleep_until, timeout};
+use tokio::time::{Duration, timeout};
 use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::caller::Caller;
-use crate::deadline::Deadline;
+use crate::deadline::{self, Deadline};
 use crate::ebbtide::Ebbtide;
 use crate::ending::Ending;
 use crate::errors;
@@ -70,7 +70,7 @@ impl Outgoing {
             let next = tokio::select! {
                 biased;
                 next = content.next() => next.map_err(errors::driver),
-                () = over(outgoing.deadline) => Err(Status::deadline_exceeded("the call's deadline is over")),
+                () = deadline::over(outgoing.deadline) => Err(Status::deadline_exceeded("the call's deadline is over")),
                 () = outgoing.ending.begun() => Err(errors::ending()),
             };
             match next {
@@ -79,13 +79,6 @@ impl Outgoing {
                 Err(status) => Some((Err(status), None)),
             }
         })
-    }
-}
-
-async fn over(deadline: Option<Deadline>) {
-    match deadline {
-        Some(Deadline(at)) => sleep_until(at).await,
-        None => std::future::pending().await,
     }
 }
 

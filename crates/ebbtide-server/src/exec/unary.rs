@@ -5,9 +5,8 @@ use ebbtide_model::{Command, Invalid};
 use ebbtide_proto::coreweave::sandbox::v1 as wire;
 use tonic::{Request, Response, Status};
 
-use super::over;
 use crate::caller::Caller;
-use crate::deadline::Deadline;
+use crate::deadline::{self, Deadline};
 use crate::errors;
 use crate::sandboxes::Sandboxes;
 
@@ -36,7 +35,7 @@ pub(crate) async fn unary(
     tokio::select! {
         biased;
         answer = collect(exec, most) => answer.map(Response::new),
-        () = over(deadline) => Err(errors::command_timeout()),
+        () = deadline::over(deadline) => Err(errors::command_timeout()),
         () = ending.begun() => Err(errors::ending()),
     }
 }
