@@ -1,20 +1,25 @@
 //! A shell on a terminal, by the sandbox's handle.
 
 use std::io::Write as _;
+use std::time::Duration;
 
 use ebbtide::{ProcessOutput, StopOptions, WindowSize, blocking};
 use ebbtide_tests::Machine;
 use tokio::io::AsyncWriteExt as _;
+use tokio::time::timeout;
 
 use crate::{builder, connection};
 
+const LIMIT: Duration = Duration::from_secs(30);
 const SIZE: WindowSize = WindowSize { columns: 100, rows: 30 };
 
 /// Reads what the terminal shows until these words are part of it.
 async fn shows(screen: &ProcessOutput, words: &str) {
     let mut shown = Vec::new();
     while !String::from_utf8_lossy(&shown).contains(words) {
-        let piece = screen.next().await.unwrap();
+        let piece = timeout(LIMIT, screen.next()).await;
+        assert!(piece.is_ok(), "no {words:?} in {}", String::from_utf8_lossy(&shown));
+        let piece = piece.unwrap().unwrap();
         assert!(piece.is_some(), "no {words:?} in {}", String::from_utf8_lossy(&shown));
         shown.extend(piece.unwrap_or_default());
     }
@@ -39,11 +44,12 @@ async fn a_shell_has_a_terminal_of_the_size_that_it_was_given_last() {
         .await
         .unwrap();
     shows(&screen, "resized").await;
-    keyboard.write_all(b"sleep 100\r").await.unwrap();
+    let program = "sh -c 'trap \"exit 7\" INT; echo wait\"\"ing; while :; do sleep 0.05; done'; exit $?\r";
+    keyboard.write_all(program.as_bytes()).await.unwrap();
+    shows(&screen, "waiting").await;
+    // Ctrl-C, for the program.
     keyboard.write_all(b"\x03").await.unwrap();
-    keyboard.write_all(b"exit 5\r").await.unwrap();
-    let code = shell.wait().await.unwrap();
-    assert_eq!(code, 5);
+    assert_eq!(timeout(LIMIT, shell.wait()).await.unwrap().unwrap(), 7);
     assert_eq!(shell.stderr.next().await.unwrap(), None, "a terminal has one output");
     assert!(keyboard.write_all(b"x").await.is_err(), "nobody is at the keyboard any more");
     sandbox.stop_with(StopOptions::now()).await.unwrap();
@@ -62,8 +68,7 @@ async fn a_shell_ends_with_its_handles() {
     shows(&shell.stdout, "ready").await;
     drop((shell, keyboard));
     let gone = "until ! pgrep -fx 'sleep 66'; do sleep 0.05; done";
-    let limit = std::time::Duration::from_secs(30);
-    sandbox.exec(["sh", "-c", gone]).timeout(limit).check().output().await.unwrap();
+    sandbox.exec(["sh", "-c", gone]).timeout(LIMIT).check().output().await.unwrap();
     sandbox.stop_with(StopOptions::now()).await.unwrap();
 }
 
