@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::context::Context;
 use crate::failure::Failure;
@@ -36,6 +36,7 @@ enum Verb {
     Key(verbs::key::Key),
     Shutdown(verbs::shutdown::Shutdown),
     Doctor(verbs::doctor::Doctor),
+    Completions(verbs::completions::Completions),
 }
 
 /// Reads the command line, does what it says, and tells the exit code.
@@ -74,6 +75,7 @@ fn act(verb: Verb, context: &Context) -> Result<u8, Failure> {
             Verb::Key(verb) => verb.run(context).await,
             Verb::Shutdown(verb) => verb.run(context).await,
             Verb::Doctor(verb) => verb.run(context).await,
+            Verb::Completions(verb) => verb.run(context, &mut Cli::command()),
         }
     });
     // A thread may still wait for a reader of our output who never reads.
@@ -83,8 +85,6 @@ fn act(verb: Verb, context: &Context) -> Result<u8, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

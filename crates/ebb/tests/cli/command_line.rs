@@ -7,8 +7,23 @@ use std::process::Command;
 
 use crate::support::{Answer, Home};
 
-const VERBS: [&str; 11] =
-    ["run", "create", "exec", "list", "get", "events", "stop", "purge", "serve", "shutdown", "doctor"];
+const VERBS: [&str; 15] = [
+    "run",
+    "create",
+    "exec",
+    "cp",
+    "shell",
+    "list",
+    "get",
+    "events",
+    "stop",
+    "purge",
+    "serve",
+    "key",
+    "shutdown",
+    "doctor",
+    "completions",
+];
 
 fn ebb(arguments: &[&str]) -> Answer {
     // No home is touched by what is asked here.
@@ -110,4 +125,22 @@ fn a_shutdown_where_nothing_is_changes_nothing() {
     assert_eq!(answer.code, 0, "{}", answer.stderr);
     assert_eq!(answer.stdout.parse::<serde_json::Value>().unwrap()["was_running"], false);
     assert!(!home.path().exists());
+}
+
+#[test]
+fn every_shell_is_given_completions_that_it_understands() {
+    for (shell, check) in [("bash", "-n"), ("zsh", "-n"), ("fish", "--no-execute")] {
+        let script = ebb(&["completions", shell]);
+        assert_eq!(script.code, 0, "{shell}: {}", script.stderr);
+        for verb in VERBS {
+            assert!(script.stdout.contains(verb), "{shell}: {verb} is missing");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("script");
+        fs::write(&file, &script.stdout).unwrap();
+        // A shell that is not here cannot be asked.
+        if let Ok(read) = Command::new(shell).arg(check).arg(&file).output() {
+            assert!(read.status.success(), "{shell}: {}", String::from_utf8_lossy(&read.stderr));
+        }
+    }
 }
