@@ -5,7 +5,7 @@
 //! pushes nobody else's events out. A reader holds nothing but its place in the ring, so it never slows the engine
 //! down; one that falls behind by more than the ring is told how many events it has missed.
 //!
-//! Events are kept in memory only: what must be durable is in the ledger. Numbers begin with the second in which the
+//! Events are kept in memory only: what must be durable is in the ledger. Numbers begin with the millisecond in which the
 //! daemon started, so that those of a later daemon are larger, and a reader that comes back after a restart can tell.
 
 use std::collections::{HashMap, VecDeque};
@@ -18,9 +18,9 @@ use tokio::sync::watch;
 use crate::Outcome;
 use crate::metrics::Metrics;
 
-/// How far the second of the start is shifted: a million events for each second, and numbers that JSON can hold
-/// exactly (below 2^53) for the next two hundred years.
-const START_SHIFT: u32 = 20;
+/// How far the millisecond of the start is shifted: two thousand events for each, and numbers that JSON can hold
+/// exactly (below 2^53) until the year 2109.
+const START_SHIFT: u32 = 11;
 /// The longest message that an event carries.
 const MAX_MESSAGE_BYTES: usize = 512;
 
@@ -135,8 +135,8 @@ pub(crate) struct Feeds {
 
 impl Feeds {
     pub(crate) fn new(capacity: usize, started: SystemTime, metrics: Arc<Metrics>) -> Self {
-        let seconds = started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let first = (seconds << START_SHIFT) + 1;
+        let since = started.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let first = (u64::try_from(since).unwrap_or_default() << START_SHIFT) + 1;
         Self { feeds: Mutex::default(), capacity: capacity.max(1), first, metrics }
     }
 
@@ -354,9 +354,9 @@ mod tests {
     #[test]
     fn the_numbers_of_a_later_daemon_are_larger_and_json_can_hold_them() {
         let metrics = || Arc::new(Metrics::new());
-        let at = |seconds| Feeds::new(1, UNIX_EPOCH + Duration::from_secs(seconds), metrics()).first;
-        assert!(at(1001) > at(1000) + 1_000_000);
-        assert!(at(8_000_000_000) < 1 << 53);
+        let at = |millis| Feeds::new(1, UNIX_EPOCH + Duration::from_millis(millis), metrics()).first;
+        assert!(at(1001) > at(1000) + 2_000);
+        assert!(at(4_390_000_000_000) < 1 << 53);
     }
 
     #[test]
