@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use crate::daemon::DaemonError;
 use crate::exit;
+use crate::images::AliasError;
 
 /// Why a verb did not succeed.
 #[derive(Debug, Error)]
@@ -47,6 +48,9 @@ pub(crate) enum Failure {
     /// What a terminal shows is for a person.
     #[error("what a terminal shows cannot be collected as JSON; leave --json or the terminal out")]
     TerminalAsJson,
+    /// The aliases of images cannot be read or changed.
+    #[error(transparent)]
+    Alias(#[from] AliasError),
     /// The program's name is empty.
     #[error("the command is empty; leave it out for a sandbox that idles")]
     EmptyCommand,

@@ -7,6 +7,7 @@ mod daemon;
 mod disposable;
 mod exit;
 mod failure;
+mod images;
 mod screen;
 mod signals;
 mod spec;

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use ebbtide_model::{EffectiveResources, Limits};
 
+use crate::ImageNames;
+
 /// How a [`crate::Control`] works. [`ControlConfig::new`] gives every field but two its default.
 #[derive(Debug, Clone)]
 pub struct ControlConfig {
@@ -12,6 +14,8 @@ pub struct ControlConfig {
     pub ledger: PathBuf,
     /// The boot of this machine (`/proc/sys/kernel/random/boot_id`).
     pub boot_id: String,
+    /// What the names of images stand for.
+    pub images: ImageNames,
     /// The bounds that requests are held to.
     pub limits: Limits,
     /// What a sandbox may use where its spec names nothing.
@@ -31,6 +35,7 @@ impl ControlConfig {
         Self {
             ledger: ledger.into(),
             boot_id: boot_id.into(),
+            images: ImageNames::default(),
             limits: Limits::default(),
             default_resources: EffectiveResources::default(),
             max_concurrent_creates: 2 * processors,

@@ -5,6 +5,7 @@
 
 mod error;
 mod id;
+mod image;
 mod limits;
 mod mounted_file;
 mod owner;
@@ -20,6 +21,7 @@ mod terminal;
 
 pub use error::{ErrorReason, Invalid};
 pub use id::SandboxId;
+pub use image::ImageAliases;
 pub use limits::Limits;
 pub use mounted_file::MountedFile;
 pub use owner::{OWNER_PID_ANNOTATION, OWNER_START_TIME_ANNOTATION, OwnerProcess};

@@ -1,12 +1,13 @@
 //! `ebbtide.toml`, the optional configuration of a daemon. A key that is not known is an error: a bound that was
 //! misspelled must not be missing silently.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ebbtide_model::{Amounts, EffectiveResources, Invalid, Limits, Quantity, Resources};
+use ebbtide_model::{Amounts, EffectiveResources, ImageAliases, Invalid, Limits, Quantity, Resources};
 use ebbtide_server::TlsFiles;
 use serde::Deserialize;
 use thiserror::Error;
@@ -56,6 +57,7 @@ pub(crate) struct Config {
     runtime: RuntimeTable,
     server: ServerTable,
     metrics: MetricsTable,
+    images: ImagesTable,
 }
 
 /// `[limits]`: what requests are held to.
@@ -106,6 +108,13 @@ struct MetricsTable {
     remote: bool,
 }
 
+/// `[images]`: what names stand for, besides what `ebb image alias` says.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct ImagesTable {
+    alias: BTreeMap<String, String>,
+}
+
 impl Config {
     /// Reads it; a file that is not there leaves everything at its default.
     pub(crate) fn read(path: &Path) -> Result<Self, ConfigError> {
@@ -121,6 +130,7 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), Invalid> {
+        self.aliases()?;
         let LimitsTable {
             max_lifetime_seconds,
             unowned_lifetime_seconds,
@@ -187,6 +197,11 @@ impl Config {
             disk_bytes: bytes(disk).unwrap_or(defaults.disk_bytes),
             pids: pids.unwrap_or(defaults.pids),
         }
+    }
+
+    /// What names of images stand for.
+    pub(crate) fn aliases(&self) -> Result<ImageAliases, Invalid> {
+        ImageAliases::new(self.images.alias.clone())
     }
 
     /// How many sandboxes are made at once; `None` to go by the machine.
@@ -289,6 +304,8 @@ mod tests {
             ("[server]\nlisten = ['127.0.0.1']", "listen"),
             ("[metrics]\nlisten = 9464", "listen"),
             ("[server]\ntls_key = 'k.pem'", "server.tls_cert"),
+            ("[images.alias]\na = 'b'\nb = 'a'", "images.alias"),
+            ("[images]\naliases = 5", "aliases"),
             ("not toml", "ebbtide.toml"),
         ] {
             let message = read(text).unwrap_err().to_string();

@@ -215,7 +215,8 @@ mod tests {
         let since = |text: &str| text.parse::<Since>().map(|Since(time)| time);
         assert_eq!(since("2026-01-31T12:00:00Z").unwrap().as_second(), 1_769_860_800);
         for (text, seconds) in [("90s", 90), ("10m", 600), ("1h30m", 5400)] {
-            let ago = Timestamp::now().duration_since(since(text).unwrap()).as_secs();
+            let time = since(text).unwrap();
+            let ago = Timestamp::now().duration_since(time).as_secs();
             assert!((seconds..seconds + 60).contains(&ago), "{text}: {ago}");
         }
         for text in ["", "yesterday", "-5m", "12"] {

@@ -7,6 +7,7 @@ pub(crate) mod doctor;
 pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod get;
+pub(crate) mod image;
 pub(crate) mod key;
 pub(crate) mod list;
 pub(crate) mod logs;

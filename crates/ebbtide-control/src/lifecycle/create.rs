@@ -148,7 +148,7 @@ fn resolve(engine: &Engine, sandbox: &Sandbox, resumed: bool) -> Result<SandboxP
         .map_err(|invalid| failed(&invalid))?;
     Ok(SandboxPlan {
         id: record.id,
-        image: record.spec.image,
+        image: engine.config.images.resolve(&record.spec.image).map_err(|invalid| failed(&invalid))?,
         main: record.spec.main,
         files: record.spec.mounted_files,
         resources,

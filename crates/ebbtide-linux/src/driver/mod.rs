@@ -135,7 +135,10 @@ impl Inner {
         if plan.image != HOST_IMAGE {
             return Err(DriverError::UnknownImage {
                 image: plan.image.clone(),
-                help: format!("use {HOST_IMAGE:?}; other images are not built yet"),
+                help: format!(
+                    "use {HOST_IMAGE:?}, or let the name stand for it: ebb image alias {} {HOST_IMAGE}",
+                    plan.image
+                ),
             });
         }
         let (id, resources) = (plan.id.clone(), plan.resources);
