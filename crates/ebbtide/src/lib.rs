@@ -56,7 +56,7 @@ pub use owner::owner;
 pub use process::{CommandOutput, ExecBuilder, Process, ProcessOutput, ProcessStdin};
 pub use remote::{Remote, RemoteError};
 pub use resources::{ResourceAmounts, Resources};
-pub use sandbox::{ListOptions, Sandbox, SandboxBuilder, StopOptions};
+pub use sandbox::{ListOptions, Sandbox, SandboxBuilder, SandboxLogs, StopOptions};
 pub use session::Session;
 pub use state::SandboxState;
 pub use target::Target;

@@ -4,6 +4,7 @@
 mod blocking;
 mod files;
 mod life;
+mod logs;
 mod ownership;
 mod process;
 mod readme;

@@ -17,6 +17,7 @@
 
 mod builders;
 mod files;
+mod logs;
 mod process;
 mod sandbox;
 mod session;
@@ -25,6 +26,7 @@ use std::time::Duration;
 
 pub use builders::{ExecBuilder, SandboxBuilder};
 pub use files::{FileReader, FileWriter};
+pub use logs::LogLines;
 pub use process::{Process, ProcessOutput, ProcessStdin};
 pub use sandbox::Sandbox;
 pub use session::Session;

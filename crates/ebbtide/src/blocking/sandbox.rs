@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::{ExecBuilder, FileReader, FileWriter, SandboxBuilder};
+use super::{ExecBuilder, FileReader, FileWriter, LogLines, SandboxBuilder};
 use crate::{
-    Connection, Error, ListOptions, SandboxInfo, SandboxState, StopOptions, WindowSize, WriteOptions, engine,
+    Connection, Error, ListOptions, LogOptions, SandboxInfo, SandboxState, StopOptions, WindowSize,
+    WriteOptions, engine,
 };
 
 /// A sandbox, as [`crate::Sandbox`].
@@ -219,6 +220,15 @@ impl Sandbox {
         Ok(FileWriter::new(engine::block_on(open)?))
     }
 
+    /// As [`crate::Sandbox::logs`], line by line.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn logs(&self, options: LogOptions) -> Result<LogLines, Error> {
+        let sandbox = self.0.clone();
+        Ok(LogLines::new(engine::block_on(async move { sandbox.logs(options).await })?))
+    }
+
     /// As [`crate::Sandbox::scope`].
     ///
     /// # Errors
@@ -226,7 +236,7 @@ impl Sandbox {
     pub fn scope<T, E: From<Error>>(&self, body: impl FnOnce(&Self) -> Result<T, E>) -> Result<T, E> {
         self.start()?;
         let result = body(self);
-        self.0.leave(result, self.stop())
+        self.0.leave(result, self.stop_with(StopOptions::default().missing_ok(true)))
     }
 
     /// As [`crate::Sandbox::stop`].

@@ -4,6 +4,7 @@ mod builder;
 mod core;
 mod files;
 mod find;
+mod logs;
 mod scope;
 mod start;
 mod stop;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 pub use builder::SandboxBuilder;
 pub use find::ListOptions;
+pub use logs::SandboxLogs;
 pub use stop::StopOptions;
 
 pub(crate) use self::core::Core;
