@@ -131,7 +131,9 @@ fn a_person_works_in_a_sandbox_as_in_any_terminal() {
     tmux.key("C-c");
     tmux.line("echo ended''-by-$?");
     tmux.shows("ended-by-130");
-    tmux.line("sh -c 'exit 7'");
+    tmux.line("PS1='th''en> '; sh -c 'exit 7'");
+    // A Ctrl-D before the prompt is for whatever has the terminal then.
+    tmux.shows("then>");
     tmux.key("C-d");
     tmux.ends(7);
 }
