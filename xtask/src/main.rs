@@ -8,6 +8,7 @@ mod bench;
 mod error;
 mod pool_template;
 mod process;
+mod public_client;
 mod test;
 mod vm;
 mod workspace;

@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::apt::{self, Need};
 use crate::workspace::{self, Workspace};
-use crate::{Error, process, vm};
+use crate::{Error, process, public_client, vm};
 
 /// What to test.
 #[derive(Args)]
@@ -29,9 +29,11 @@ pub(crate) struct Options {
 }
 
 /// What the tests call beside a Rust toolchain and a C compiler.
-const NEEDS: [Need; 5] = [
+const NEEDS: [Need; 6] = [
     // Not the minimal one: what a sandbox is tried with needs ctypes.
     Need { file: "/usr/bin/pydoc3", package: "python3" },
+    // What `venv` puts pip from; the public client is installed by it.
+    Need { file: "/usr/share/python-wheels", package: "python3-venv" },
     Need { file: "/usr/bin/nsenter", package: "util-linux" },
     Need { file: "/usr/sbin/losetup", package: "mount" },
     Need { file: "/usr/sbin/mkfs.ext4", package: "e2fsprogs" },
@@ -79,7 +81,8 @@ pub(crate) fn run(options: &Options) -> Result<(), Error> {
         workspace.cargo(["test", "--workspace", "--all-targets", "--no-fail-fast"])
     };
     tests.env("EBB_BIN", workspace.debug_binary("ebb")).env("EBB_FAIL_POINTS_BIN", fail_points);
-    process::run(tests.args(&options.filter))
+    process::run(tests.args(&options.filter))?;
+    if options.filter.is_empty() && !options.long { public_client::run(&workspace) } else { Ok(()) }
 }
 
 fn lint(workspace: &Workspace) -> Result<(), Error> {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ebbtide_model::{EffectiveResources, Invalid, SandboxRecord, SandboxSpec, State};
+use ebbtide_model::{EffectiveResources, Invalid, SandboxRecord, SandboxSpec, State, TerminationReason};
 use prost_types::Timestamp;
 
 use crate::coreweave::sandbox::v1 as wire;
@@ -20,7 +20,7 @@ pub struct Shown {
 
 /// The message for `record`.
 pub fn sandbox_message(record: SandboxRecord, shown: &Shown) -> wire::Sandbox {
-    let state = state_message(record.state);
+    let state = shown_state(&record);
     let container = wire::ContainerStatus {
         name: record.spec.container_name.clone(),
         state: state.into(),
@@ -92,6 +92,15 @@ fn state_reason(record: &SandboxRecord) -> String {
     }
 }
 
+/// What clients are told of a record's state. One that could not be made counts as being made until what was made of
+/// it is gone: a client that waits for it takes TERMINATING for a success that somebody has ended since.
+fn shown_state(record: &SandboxRecord) -> wire::State {
+    match (record.state, record.reason) {
+        (State::Terminating, Some(TerminationReason::CreateFailed)) => wire::State::Creating,
+        (state, _) => state_message(state),
+    }
+}
+
 fn state_message(state: State) -> wire::State {
     match state {
         State::Pending => wire::State::Pending,
@@ -131,7 +140,7 @@ fn seconds(duration: Duration) -> i32 {
 
 #[cfg(test)]
 mod tests {
-    use ebbtide_model::{Principal, SandboxId, TerminationReason};
+    use ebbtide_model::{Principal, SandboxId};
 
     use super::*;
 
@@ -170,6 +179,16 @@ mod tests {
             assert_ne!(status.state(), wire::State::Unspecified);
             assert_eq!(state_from_message(status.state), Ok(Some(state)));
         }
+    }
+
+    #[test]
+    fn a_sandbox_that_could_not_be_made_is_being_made_until_it_has_failed() {
+        let shown = |state| {
+            let reason = Some(TerminationReason::CreateFailed);
+            sandbox_message(SandboxRecord { state, reason, ..record() }, &SHOWN).status.unwrap().state()
+        };
+        assert_eq!(shown(State::Terminating), wire::State::Creating);
+        assert_eq!(shown(State::Failed), wire::State::Failed);
     }
 
     #[test]

@@ -1,0 +1,47 @@
+//! The public client from PyPI against this daemon: each version that is supported, in an environment of its own.
+//!
+//! The environments lie in the target directory and are made once; after that no network is needed.
+
+use std::path::Path;
+
+use crate::workspace::Workspace;
+use crate::{Error, process};
+
+/// The oldest and the newest.
+const VERSIONS: [&str; 2] = ["1.0.0", "1.22.0"];
+/// What the tests need beside the client.
+const TOOLS: [&str; 3] = ["pytest==9.2.0", "pytest-timeout==2.4.0", "ruff==0.17.6"];
+
+/// Lints the tests and runs them with every version.
+pub(crate) fn run(workspace: &Workspace) -> Result<(), Error> {
+    let tests = workspace.root.join("tests/client");
+    for (index, version) in VERSIONS.into_iter().enumerate() {
+        let environment = workspace.target.join("public-client").join(version);
+        prepare(&environment, version)?;
+        let program = |name: &str| environment.join("bin").join(name).to_string_lossy().into_owned();
+        if index == 0 {
+            process::run(process::command(&program("ruff"), ["check", "."]).current_dir(&tests))?;
+            process::run(process::command(&program("ruff"), ["format", "--check", "."]).current_dir(&tests))?;
+        }
+        let mut pytest = process::command(&program("pytest"), ["--quiet"]);
+        pytest.current_dir(&tests).env("EBB_BIN", workspace.debug_binary("ebb"));
+        process::run(&mut pytest)?;
+    }
+    Ok(())
+}
+
+/// Makes an environment, unless it is complete.
+fn prepare(environment: &Path, version: &str) -> Result<(), Error> {
+    let client = format!("cwsandbox=={version}");
+    let wanted: Vec<&str> = std::iter::once(client.as_str()).chain(TOOLS).collect();
+    let complete = environment.join("complete");
+    if std::fs::read_to_string(&complete).is_ok_and(|found| found == wanted.join(" ")) {
+        return Ok(());
+    }
+    process::run(process::command("python3", ["-m", "venv", "--clear"]).arg(environment))?;
+    let pip = environment.join("bin/pip").to_string_lossy().into_owned();
+    process::run(
+        process::command(&pip, ["install", "--quiet", "--disable-pip-version-check"]).args(&wanted),
+    )?;
+    std::fs::write(&complete, wanted.join(" ")).map_err(Error::file("could not write", complete))
+}
