@@ -10,9 +10,9 @@ use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use crate::answer::{Origin, Services};
@@ -21,6 +21,7 @@ use crate::ending::Ending;
 use crate::gate::{Gate, Stranger};
 use crate::metrics::ConnectionCounts;
 use crate::network::watch_peer;
+use crate::strangers::{Place, Strangers};
 use crate::tls::Tls;
 
 /// What one call may have in flight towards us. Bounds the memory that a command which does not read costs.
@@ -32,9 +33,6 @@ const MAX_STREAMS: u32 = 4096;
 
 /// The most connections from the network at once.
 const MAX_CONNECTIONS: usize = 2048;
-/// The most of them that have not brought a key yet, and how long they have to.
-const MAX_STRANGERS: usize = 256;
-const INTRODUCTION: Duration = Duration::from_secs(20);
 
 /// How long a stranger has for the TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -48,7 +46,7 @@ pub(crate) struct Connections {
     gate: Option<Gate>,
     tls: Option<Arc<Tls>>,
     places: Arc<Semaphore>,
-    strangers: Arc<Semaphore>,
+    strangers: Strangers,
     counts: ConnectionCounts,
 }
 
@@ -68,7 +66,7 @@ impl Connections {
             gate,
             tls,
             places: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
-            strangers: Arc::new(Semaphore::new(MAX_STRANGERS)),
+            strangers: Strangers::default(),
         }
     }
 
@@ -76,7 +74,7 @@ impl Connections {
     pub(crate) fn start_local(&self, tasks: &mut JoinSet<()>, stream: UnixStream) {
         match Caller::local(&stream) {
             Ok(caller) => {
-                tasks.spawn(self.serve(stream, Origin::Local(caller), pending()));
+                tasks.spawn(self.serve(stream, Origin::Local(caller)));
             }
             Err(error) => warn!(%error, "cannot tell who connected"),
         }
@@ -85,9 +83,7 @@ impl Connections {
     /// Serves a connection from the network, if there is a place for it.
     pub(crate) fn start_remote(&self, tasks: &mut JoinSet<()>, stream: TcpStream, address: SocketAddr) {
         let Some(gate) = &self.gate else { return };
-        let place = Arc::clone(&self.places).try_acquire_owned();
-        let introduction = Arc::clone(&self.strangers).try_acquire_owned();
-        let (Ok(place), Ok(introduction)) = (place, introduction) else {
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             gate.refused(address, "too many connections");
             return;
         };
@@ -96,27 +92,35 @@ impl Connections {
             debug!(%error, %address, "cannot watch a connection");
         }
         let stranger = gate.stranger(address);
-        let too_late = introduced(stranger.clone(), introduction);
-        let origin = Origin::Network(stranger);
+        let too_late = too_late(stranger.clone(), self.strangers.admit());
         let connections = self.clone();
         tasks.spawn(async move {
             let _place = place;
-            let Some(tls) = &connections.tls else {
-                return connections.serve(stream, origin, too_late).await;
-            };
-            match timeout(HANDSHAKE, tls.acceptor().accept(stream)).await {
-                Ok(Ok(stream)) => connections.serve(stream, origin, too_late).await,
-                Ok(Err(error)) => debug!(%error, %address, "no TLS"),
-                Err(_) => debug!(%address, "no TLS in time"),
+            tokio::select! {
+                () = connections.serve_remote(stream, Origin::Network(stranger)) => {}
+                () = too_late => debug!(%address, "no key in time"),
             }
         });
     }
 
-    /// Serves until the client goes, the daemon ends, or `cut` resolves.
-    fn serve<S, C>(&self, stream: S, origin: Origin, cut: C) -> impl Future<Output = ()> + Send + use<S, C>
+    async fn serve_remote(&self, stream: TcpStream, origin: Origin) {
+        let Some(tls) = &self.tls else { return self.serve(stream, origin).await };
+        let mut ending = self.ending.clone();
+        let accepted = tokio::select! {
+            accepted = timeout(HANDSHAKE, tls.acceptor().accept(stream)) => accepted,
+            () = ending.begun() => return,
+        };
+        match accepted {
+            Ok(Ok(stream)) => self.serve(stream, origin).await,
+            Ok(Err(error)) => debug!(%error, "no TLS"),
+            Err(_) => debug!("no TLS in time"),
+        }
+    }
+
+    /// Serves until the client goes or the daemon ends.
+    fn serve<S>(&self, stream: S, origin: Origin) -> impl Future<Output = ()> + Send + use<S>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        C: Future<Output = ()> + Send,
     {
         let open = self.counts.opened(&origin);
         let services = self.services.clone();
@@ -129,7 +133,6 @@ impl Connections {
             let mut connection = pin!(connection);
             let result = tokio::select! {
                 result = connection.as_mut() => result,
-                () = cut => return,
                 () = ending.begun() => {
                     connection.as_mut().graceful_shutdown();
                     connection.await
@@ -142,11 +145,10 @@ impl Connections {
     }
 }
 
-/// Resolves if a connection has not brought a key in time. The place among the strangers is free again once it has.
-async fn introduced(stranger: Stranger, place: OwnedSemaphorePermit) {
-    let until = Instant::now() + INTRODUCTION;
+/// Resolves if a connection loses its place among the strangers before it has brought a key.
+async fn too_late(stranger: Stranger, mut place: Place) {
     tokio::select! {
-        () = sleep_until(until) => {}
+        () = place.lost() => {}
         () = stranger.known() => {
             drop(place);
             pending().await

@@ -26,6 +26,7 @@ mod owner;
 mod reflection;
 mod sandboxes;
 mod serve;
+mod strangers;
 mod tls;
 mod trace;
 mod transfer;

@@ -5,6 +5,7 @@ use std::io::{Read, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -64,7 +65,15 @@ impl Ebb {
     pub fn new(program: impl AsRef<OsStr>, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
         let mut command = Command::new(program);
         command.args(args).current_dir("/");
-        for name in ["EBBTIDE_FAIL_POINT", "EBBTIDE_BIN", "EBBTIDE_LOG"] {
+        for name in [
+            "EBBTIDE_FAIL_POINT",
+            "EBBTIDE_BIN",
+            "EBBTIDE_LOG",
+            "EBBTIDE_URL",
+            "EBBTIDE_API_KEY",
+            "EBBTIDE_ORGANIZATION",
+            "EBBTIDE_CA_FILE",
+        ] {
             command.env_remove(name);
         }
         Self { command, stdin: None, source: None, limit: LIMIT }
@@ -113,8 +122,8 @@ impl Ebb {
             // A command may end without having read all of it.
             std::thread::spawn(move || pipe.write_all(&bytes));
         }
-        let stdout = collect(child.stdout.take());
-        let stderr = collect(child.stderr.take());
+        let stdout = Collected::new(child.stdout.take());
+        let stderr = Collected::new(child.stderr.take());
         Running { child, stdout, stderr, text, began: Instant::now(), limit: self.limit }
     }
 
@@ -137,22 +146,49 @@ fn text(command: &Command) -> String {
         .into_owned()
 }
 
-fn collect(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        if let Some(mut pipe) = pipe {
-            let _ = pipe.read_to_end(&mut bytes);
-        }
-        bytes
-    })
+/// What is read from a pipe, as it comes.
+#[derive(Debug)]
+struct Collected {
+    thread: JoinHandle<()>,
+    bytes: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Collected {
+    fn new(pipe: Option<impl Read + Send + 'static>) -> Self {
+        let bytes = Arc::<Mutex<Vec<u8>>>::default();
+        let sink = Arc::clone(&bytes);
+        let thread = std::thread::spawn(move || {
+            let Some(mut pipe) = pipe else { return };
+            let mut buffer = vec![0; 1 << 16];
+            while let Ok(length @ 1..) = pipe.read(&mut buffer) {
+                sink.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&buffer[..length]);
+            }
+        });
+        Self { thread, bytes }
+    }
+
+    fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    fn first_line(&self) -> Option<String> {
+        let bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        let end = bytes.iter().position(|byte| *byte == b'\n')?;
+        Some(String::from_utf8_lossy(&bytes[..end]).into_owned())
+    }
+
+    fn finish(self) -> Vec<u8> {
+        self.thread.join().expect("read what a command writes");
+        std::mem::take(&mut self.bytes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// A command that runs.
 #[derive(Debug)]
 pub struct Running {
     child: Child,
-    stdout: JoinHandle<Vec<u8>>,
-    stderr: JoinHandle<Vec<u8>>,
+    stdout: Collected,
+    stderr: Collected,
     text: String,
     began: Instant,
     limit: Duration,
@@ -172,6 +208,15 @@ impl Running {
         kill(self.pid(), signal);
     }
 
+    /// The first line of its standard output.
+    ///
+    /// # Panics
+    /// When there is none in time.
+    pub fn first_line(&self, limit: Duration) -> String {
+        crate::holds_within(limit, || self.stdout.first_line().is_some() || self.stdout.is_finished());
+        self.stdout.first_line().unwrap_or_else(|| panic!("{:.200}: not a line of output", self.text))
+    }
+
     /// Waits for its end: that of the process, and of everybody who holds its standard output.
     ///
     /// # Panics
@@ -189,8 +234,8 @@ impl Running {
             {
                 let took = self.began.elapsed();
                 descendants::waited(self.child.id());
-                let stdout = self.stdout.join().expect("read standard output");
-                let stderr = self.stderr.join().expect("read standard error");
+                let stdout = self.stdout.finish();
+                let stderr = self.stderr.finish();
                 return Output { text: self.text, status, stdout, stderr, took };
             }
             if Instant::now() > deadline {

@@ -183,6 +183,24 @@ async fn bytes_that_are_no_http_end_their_own_connection_only() {
 }
 
 #[tokio::test]
+async fn those_who_connect_and_say_nothing_do_not_keep_others_out() {
+    let site = Site::start().await;
+    let key = format!("Bearer {}", site.key("one"));
+    let early = site.channel().await;
+    list(&mut sandboxes(&early, Some(&key))).await.unwrap();
+    let mut silent = Vec::new();
+    for _ in 0..300 {
+        silent.push(TcpStream::connect(site.address).await.unwrap());
+    }
+    let mut late = sandboxes(&site.channel().await, Some(&key));
+    timeout(SOON, list(&mut late)).await.expect("an answer").unwrap();
+    list(&mut sandboxes(&early, Some(&key))).await.unwrap();
+    let mut answer = Vec::new();
+    let ended = timeout(SOON, silent[0].read_to_end(&mut answer)).await;
+    assert!(ended.is_ok(), "the oldest is still there");
+}
+
+#[tokio::test]
 async fn it_listens_only_where_somebody_can_be_let_in_and_nobody_can_listen_in() {
     let site = Site::start().await;
     let path = site.daemon.config.state_dir.join("other-keys.json");
