@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cwsandbox import Sandbox, SandboxDefaults
+from cwsandbox import Sandbox
 
 from support.daemon import Daemon
 from support.features import has
@@ -16,15 +16,6 @@ from support.rpc import Rpc
 
 # Shared with the end-to-end tests in Rust: only one session at a time looks at the whole machine.
 LOCK = Path(tempfile.gettempdir()) / "ebbtide-end-to-end.lock"
-
-
-def ask_for_the_hosts_own_programs() -> None:
-    """Make `host` the default image: the daemon has no other, and the client names one of a registry."""
-    init = SandboxDefaults.__init__
-    init.__defaults__ = tuple("host" if value == "python:3.11" else value for value in init.__defaults__)
-
-
-ask_for_the_hosts_own_programs()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -63,7 +54,7 @@ def rpc(daemon: Daemon) -> Iterator[Rpc]:
 def box(daemon: Daemon) -> Iterator[Sandbox]:
     """A sandbox that idles, for whatever needs one and does not end it."""
     with Sandbox.run(tags=["shared"]) as sandbox:
-        sandbox.wait(timeout=30)
+        sandbox.wait(timeout=60)
         yield sandbox
 
 
@@ -72,7 +63,7 @@ def nothing_but_the_shared_sandbox_runs_on(daemon: Daemon) -> Iterator[None]:
     """A test ends what it starts."""
     yield
     left = [
-        sandbox.sandbox_id for sandbox in Sandbox.list().result(timeout=30) if sandbox.status == "running"
+        sandbox.sandbox_id for sandbox in Sandbox.list().result(timeout=60) if sandbox.status == "running"
     ]
-    shared = [sandbox.sandbox_id for sandbox in Sandbox.list(tags=["shared"]).result(timeout=30)]
+    shared = [sandbox.sandbox_id for sandbox in Sandbox.list(tags=["shared"]).result(timeout=60)]
     assert set(left) <= set(shared)

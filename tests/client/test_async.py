@@ -7,7 +7,7 @@ from cwsandbox import Sandbox, SandboxDefaults, SandboxExecutionError, SandboxNo
 
 from support.features import needs
 
-LIMIT = 30
+LIMIT = 60
 
 
 def run(coroutine):

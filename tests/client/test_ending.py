@@ -7,7 +7,7 @@ from cwsandbox._proto import sandbox_pb2
 
 from support.rpc import TERMINAL, Rpc
 
-LIMIT = 30
+LIMIT = 60
 # Says when it is ready to be stopped.
 POLITE = "trap 'exit 42' TERM; echo ready; while :; do sleep 0.05; done"
 DEAF = "trap '' TERM; echo ready; while :; do sleep 0.05; done"
@@ -100,7 +100,7 @@ def test_a_session_ends_all_of_its_sandboxes(daemon):
 
 def test_a_purge_ends_all_with_the_tags_and_a_dry_run_ends_none(daemon, rpc: Rpc):
     doomed = [Sandbox.run(tags=["doomed", "x"]), Sandbox.run(tags=["doomed"])]
-    spared = Sandbox.run(tags=["x"])
+    spared = Sandbox.run(tags=["x"]).wait(timeout=LIMIT)
     dry = rpc.PurgeSandboxes(sandbox_pb2.PurgeSandboxesRequest(tags=["doomed"], dry_run=True))
     assert dry.purge_count == 2
     assert len(Sandbox.list(tags=["doomed"]).result(timeout=LIMIT)) == 2

@@ -13,7 +13,7 @@ from cwsandbox import (
 from support.features import has, needs
 from support.rpc import Rpc, refused
 
-LIMIT = 30
+LIMIT = 60
 
 
 @pytest.fixture

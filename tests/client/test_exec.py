@@ -11,7 +11,7 @@ from cwsandbox import Sandbox, SandboxExecutionError, SandboxNotRunningError, Sa
 
 from support.features import needs
 
-LIMIT = 30
+LIMIT = 60
 
 
 def run(box: Sandbox, script: str, **options):

@@ -89,6 +89,7 @@ def test_streams_carry_what_does_not_fit_into_memory_at_once(box):
     [
         ("/tmp/is/not/there", "CWSANDBOX_FILE_NOT_FOUND"),
         ("/tmp", "CWSANDBOX_FILE_IS_DIRECTORY"),
+        ("/proc/1/environ", "CWSANDBOX_FILE_PERMISSION_DENIED"),
         ("/tmp/pipe", "CWSANDBOX_FILE_IO_FAILED"),
         ("/dev/zero", "CWSANDBOX_FILE_IO_FAILED"),
         ("/tmp/loop", "CWSANDBOX_FILE_IO_FAILED"),

@@ -3,7 +3,7 @@
 import pytest
 from cwsandbox import Sandbox, SandboxDefaults, SandboxNotFoundError, Session
 
-LIMIT = 30
+LIMIT = 60
 
 
 def ids(sandboxes: list[Sandbox]) -> set[str]:

@@ -6,7 +6,7 @@ import itertools
 import pytest
 from cwsandbox import Sandbox
 
-LIMIT = 30
+LIMIT = 60
 # Writes three lines at once, and three more when there is a file.
 SPEAKER = "seq 1 3; while [ ! -e /tmp/go ]; do sleep 0.05; done; seq 4 6; sleep 1000"
 

@@ -6,7 +6,7 @@ from cwsandbox import Sandbox, SandboxDefaults, SandboxFailedError, Session
 from support.features import has, needs
 from support.rpc import Rpc
 
-LIMIT = 30
+LIMIT = 60
 
 
 def test_the_quick_start_works_with_nothing_but_the_environment(daemon):
@@ -85,12 +85,14 @@ def test_a_lifetime_ends_the_sandbox(daemon):
 
 
 def test_annotations_tags_and_the_request_are_echoed(rpc: Rpc):
-    with Sandbox.run(tags=["a", "b"], annotations={"team": "blue"}) as sandbox:
+    asked = {"container_image": "python:3.11", "tags": ["a", "b"], "annotations": {"team": "blue"}}
+    with Sandbox.run(**asked) as sandbox:
         sandbox.wait(timeout=LIMIT)
         spec = rpc.get(sandbox.sandbox_id).spec
         assert list(spec.tags) == ["a", "b"]
         assert dict(spec.annotations) == {"team": "blue"}
-        assert list(spec.containers[0].args[:1]) == ["-c"]
+        # As it was asked for, not what it stands for here.
+        assert spec.containers[0].image == "python:3.11"
 
 
 @needs("properties from the echo")

@@ -3,7 +3,7 @@
 import pytest
 from cwsandbox import SandboxExecutionError, TerminalSession
 
-LIMIT = 30
+LIMIT = 60
 
 
 class Screen:

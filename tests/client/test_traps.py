@@ -11,7 +11,7 @@ from cwsandbox._proto import sandbox_pb2
 from support.features import needs
 from support.rpc import TERMINAL, Rpc, refused
 
-LIMIT = 30
+LIMIT = 60
 DEAF = "trap '' TERM; while :; do sleep 0.05; done"
 
 pytestmark = needs("the traps")

@@ -23,15 +23,17 @@ impl Need {
 /// Installs the packages of every need that is not met.
 pub(crate) fn install(needs: &[Need]) -> Result<(), Error> {
     let missing: Vec<&str> = needs.iter().filter(|need| !need.is_met()).map(|need| need.package).collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
+    if missing.is_empty() { Ok(()) } else { install_packages(&missing) }
+}
+
+/// Installs packages, whether they are there or not.
+pub(crate) fn install_packages(missing: &[&str]) -> Result<(), Error> {
     if !rustix::process::geteuid().is_root() {
         return Err(Error::NotRoot { packages: missing.join(", ") });
     }
     let install = || {
         let arguments = ["-o", "DPkg::Lock::Timeout=300", "install", "--yes", "--no-install-recommends"];
-        process::run(apt_get().args(arguments).args(&missing))
+        process::run(apt_get().args(arguments).args(missing))
     };
     // A fresh machine has no package lists, an old one has lists that name packages long replaced.
     install().or_else(|_| {

@@ -5,12 +5,24 @@
 use std::path::Path;
 
 use crate::workspace::Workspace;
-use crate::{Error, process};
+use crate::{Error, apt, process};
 
-/// The oldest and the newest.
-const VERSIONS: [&str; 2] = ["1.0.0", "1.22.0"];
+/// The oldest, one on the way, the newest.
+const VERSIONS: [&str; 3] = ["1.0.0", "1.6.0", "1.22.0"];
 /// What the tests need beside the client.
 const TOOLS: [&str; 3] = ["pytest==9.2.0", "pytest-timeout==2.4.0", "ruff==0.17.6"];
+
+/// How often the packages are asked for before that counts as a failure.
+const ATTEMPTS: u32 = 3;
+
+/// Installs what environments are made with.
+pub(crate) fn install_needs() -> Result<(), Error> {
+    // Debian keeps a part of Python's own library in a package of its own, without a file of a fixed name.
+    if process::succeeds(&mut process::command("python3", ["-c", "import ensurepip, venv"])) {
+        return Ok(());
+    }
+    apt::install_packages(&["python3-venv"])
+}
 
 /// Lints the tests and runs them with every version.
 pub(crate) fn run(workspace: &Workspace) -> Result<(), Error> {
@@ -23,8 +35,10 @@ pub(crate) fn run(workspace: &Workspace) -> Result<(), Error> {
             process::run(process::command(&program("ruff"), ["check", "."]).current_dir(&tests))?;
             process::run(process::command(&program("ruff"), ["format", "--check", "."]).current_dir(&tests))?;
         }
+        eprintln!("the public client, version {version}:");
         let mut pytest = process::command(&program("pytest"), ["--quiet"]);
         pytest.current_dir(&tests).env("EBB_BIN", workspace.debug_binary("ebb"));
+        pytest.env("PYTHONDONTWRITEBYTECODE", "1");
         process::run(&mut pytest)?;
     }
     Ok(())
@@ -40,8 +54,10 @@ fn prepare(environment: &Path, version: &str) -> Result<(), Error> {
     }
     process::run(process::command("python3", ["-m", "venv", "--clear"]).arg(environment))?;
     let pip = environment.join("bin/pip").to_string_lossy().into_owned();
-    process::run(
-        process::command(&pip, ["install", "--quiet", "--disable-pip-version-check"]).args(&wanted),
-    )?;
+    // What had to be compiled would need more than is installed.
+    let arguments =
+        ["install", "--quiet", "--disable-pip-version-check", "--retries=5", "--only-binary=:all:"];
+    let install = || process::run(process::command(&pip, arguments).args(&wanted));
+    (1..ATTEMPTS).fold(install(), |done, _| done.or_else(|_| install()))?;
     std::fs::write(&complete, wanted.join(" ")).map_err(Error::file("could not write", complete))
 }

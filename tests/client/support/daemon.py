@@ -8,8 +8,14 @@ import subprocess
 import time
 from pathlib import Path
 
-START_SECONDS = 30
-SHUTDOWN_SECONDS = 60
+START_SECONDS = 60
+SHUTDOWN_SECONDS = 120
+
+# What the client asks for by default, and what this machine has.
+CONFIGURATION = """\
+[images.alias]
+"python:3.11" = "host"
+"""
 
 
 class Daemon:
@@ -20,6 +26,7 @@ class Daemon:
         self.directory = directory
         self.home = directory / "home"
         self.home.mkdir(mode=0o700)
+        (self.home / "ebbtide.toml").write_text(CONFIGURATION)
         self.log = directory / "daemon.log"
         self.key = secrets.token_hex(16)
         self.port = _free_port()
@@ -50,7 +57,7 @@ class Daemon:
         """As `kill -9` would: it has no chance to say good-bye."""
         assert self._process is not None
         self._process.send_signal(signal.SIGKILL)
-        self._process.wait(timeout=10)
+        self._process.wait(timeout=60)
 
     def shut_down(self) -> None:
         """Ends everything of the home."""
@@ -58,7 +65,7 @@ class Daemon:
             [self.binary, "shutdown"], env=self._environment(), check=True, timeout=SHUTDOWN_SECONDS
         )
         if self._process is not None:
-            self._process.wait(timeout=10)
+            self._process.wait(timeout=60)
 
     def marks(self) -> list[str]:
         """What tells the objects of this home from those of others."""

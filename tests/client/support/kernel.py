@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-SETTLE_SECONDS = 10
+SETTLE_SECONDS = 60
 
 
 def wait_until_nothing_is_left(marks: list[str]) -> None:

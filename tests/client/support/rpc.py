@@ -7,7 +7,7 @@ import grpc
 from cwsandbox._proto import sandbox_pb2, sandbox_pb2_grpc
 from google.rpc import error_details_pb2, status_pb2
 
-LIMIT_SECONDS = 30
+LIMIT_SECONDS = 60
 TERMINAL = (sandbox_pb2.STATE_COMPLETED, sandbox_pb2.STATE_FAILED, sandbox_pb2.STATE_TERMINATED)
 
 
@@ -34,7 +34,9 @@ class Rpc:
 
     def create(self, command: str, request_id: str = "", **spec) -> sandbox_pb2.Sandbox:
         """Makes a sandbox whose main command is a line of shell."""
-        container = sandbox_pb2.Container(name="main", image="host", command="/bin/sh", args=["-c", command])
+        container = sandbox_pb2.Container(
+            name="main", image="python:3.11", command="/bin/sh", args=["-c", command]
+        )
         sandbox = sandbox_pb2.Sandbox(spec=sandbox_pb2.SandboxSpec(containers=[container], **spec))
         return self.CreateSandbox(sandbox_pb2.CreateSandboxRequest(sandbox=sandbox, request_id=request_id))
 
