@@ -51,7 +51,7 @@ enum Role {
 /// How many mounts a host has beside its own, in turn.
 const MOUNTS: [usize; 2] = [0, 500];
 /// A block is longer than any pool is deep, so that nothing is only put off until the pause after it.
-const FULL: Amount = Amount { rounds: 10, block: 25, gapped: 40 };
+const FULL: Amount = Amount { rounds: 10, block: 25, gapped: 20 };
 const QUICK: Amount = Amount { rounds: 3, block: 5, gapped: 5 };
 
 fn main() -> ExitCode {

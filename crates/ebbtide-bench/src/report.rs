@@ -14,7 +14,7 @@ What one disposable command costs, beside what else there is. This page is the o
 yourself (root, Debian 12):
 
 ```sh
-cargo xtask bench --install   # installs bubblewrap, crun and runc, builds a release, measures for ten minutes
+cargo xtask bench --install   # installs bubblewrap, crun and runc, builds a release, measures for seven minutes
 cargo xtask bench --quick     # one minute: shows that it works, gives no numbers to quote
 ```
 
