@@ -3,13 +3,13 @@
 //! The file is written by `ebb image alias` and read by the daemon at each create, so a change holds at once.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::PathBuf;
 
 use ebbtide::Home;
 use ebbtide_model::{ImageAliases, Invalid};
-use rustix::fs::{FlockOperation, flock};
+use ebbtide_server::{HomeFile, HomeFileError};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -28,17 +28,9 @@ pub(crate) enum AliasError {
         #[source]
         source: Box<toml::de::Error>,
     },
-    /// The kernel refused.
-    #[error("cannot {step} {}: {source}", path.display())]
-    Io {
-        /// What was being done.
-        step: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// The kernel's answer.
-        #[source]
-        source: io::Error,
-    },
+    /// The file could not be read or replaced.
+    #[error(transparent)]
+    File(#[from] HomeFileError),
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -49,23 +41,25 @@ struct Table {
 
 /// The file of a home's aliases.
 #[derive(Debug, Clone)]
-pub(crate) struct AliasFile(PathBuf);
+pub(crate) struct AliasFile(HomeFile);
 
 impl AliasFile {
     /// The one of `home`, which need not be there.
     pub(crate) fn of(home: &Home) -> Self {
-        Self(home.state_dir().join("aliases.toml"))
+        Self(HomeFile::new(home.state_dir().join("aliases.toml")))
     }
 
     /// What it says.
     pub(crate) fn read(&self) -> Result<ImageAliases, AliasError> {
-        let text = match fs::read_to_string(&self.0) {
+        let text = match fs::read_to_string(self.0.path()) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(self.io("read", error)),
+            Err(error) => return Err(self.0.io("read", error).into()),
         };
-        let table: Table = toml::from_str(&text)
-            .map_err(|source| AliasError::Parse { path: self.0.clone(), source: Box::new(source) })?;
+        let table: Table = toml::from_str(&text).map_err(|source| AliasError::Parse {
+            path: self.0.path().to_owned(),
+            source: Box::new(source),
+        })?;
         Ok(ImageAliases::new(table.alias)?)
     }
 
@@ -74,22 +68,11 @@ impl AliasFile {
         &self,
         change: impl FnOnce(ImageAliases) -> Result<ImageAliases, AliasError>,
     ) -> Result<(), AliasError> {
-        // Not the file itself, which is replaced.
-        let beside = |suffix: &str| self.0.with_extension(suffix);
-        let lock = File::options().create(true).append(true).open(beside("lock"));
-        let lock = lock.map_err(|error| self.io("lock", error))?;
-        flock(&lock, FlockOperation::LockExclusive).map_err(|error| self.io("lock", error.into()))?;
+        let turn = self.0.take_turn()?;
         let changed = change(self.read()?)?;
         let alias = changed.iter().map(|(name, target)| (name.to_owned(), target.to_owned())).collect();
         let text =
-            toml::to_string(&Table { alias }).map_err(|error| self.io("write", io::Error::other(error)))?;
-        let new = beside("new");
-        fs::write(&new, text)
-            .and_then(|()| fs::rename(&new, &self.0))
-            .map_err(|error| self.io("write", error))
-    }
-
-    fn io(&self, step: &'static str, source: io::Error) -> AliasError {
-        AliasError::Io { step, path: self.0.clone(), source }
+            toml::to_string(&Table { alias }).map_err(|error| self.0.io("write", io::Error::other(error)))?;
+        Ok(self.0.replace(&turn, text.as_bytes())?)
     }
 }

@@ -17,6 +17,7 @@ mod exec;
 mod files;
 mod gate;
 mod health;
+mod home_file;
 mod keys;
 mod listener;
 mod logs;
@@ -31,6 +32,7 @@ mod tls;
 mod trace;
 mod transfer;
 
+pub use home_file::{HomeFile, HomeFileError, Turn};
 pub use keys::{KeyError, KeyFile, KeyRecord, Keys, NewKey, RunKey};
 pub use metrics::MetricsPort;
 pub use network::NetworkConfig;

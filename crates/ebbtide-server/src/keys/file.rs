@@ -6,42 +6,29 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
-use std::thread::sleep;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use ebbtide_model::{Invalid, Principal};
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::secret::{self, Digest};
+use crate::{HomeFile, HomeFileError};
 
 const VERSION: u32 = 1;
 const MAX_KEYS: usize = 10_000;
 const MAX_NAME_BYTES: usize = 128;
-/// How long another `ebb key` may take, and how often to look.
-const TURN: Duration = Duration::from_secs(5);
-const PAUSE: Duration = Duration::from_millis(5);
 
 /// Why the keys could not be read or written.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum KeyError {
-    /// The kernel refused.
-    #[error("cannot {step} {}: {source}", path.display())]
-    Io {
-        /// What was being done.
-        step: &'static str,
-        /// To what.
-        path: PathBuf,
-        /// The kernel's answer.
-        #[source]
-        source: io::Error,
-    },
+    /// The file could not be read or replaced.
+    #[error(transparent)]
+    File(#[from] HomeFileError),
     /// The file does not hold keys.
     #[error("{}: not a file of keys ({detail}); move it away and make new keys (ebb key create)", path.display())]
     Damaged {
@@ -53,12 +40,6 @@ pub enum KeyError {
     /// A later version wrote the file.
     #[error("{}: written by a newer version of Ebbtide; use that version", path.display())]
     Newer {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Somebody else is changing the keys.
-    #[error("the keys in {} are being changed by another process; try again", path.display())]
-    Busy {
         /// The file.
         path: PathBuf,
     },
@@ -138,13 +119,13 @@ struct Content {
 /// The file with a home's keys.
 #[derive(Debug, Clone)]
 pub struct KeyFile {
-    path: PathBuf,
+    file: HomeFile,
 }
 
 impl KeyFile {
     /// The file at `path`, which need not be there. Its directory must be, and closed to others.
     pub fn new(path: PathBuf) -> Self {
-        Self { path }
+        Self { file: HomeFile::new(path) }
     }
 
     /// The keys, the oldest first.
@@ -199,7 +180,7 @@ impl KeyFile {
 
     /// Which version of the file is there now; `None` for none.
     pub(super) fn stamp(&self) -> Option<Stamp> {
-        std::fs::metadata(&self.path).ok().as_ref().map(Stamp::of)
+        std::fs::metadata(self.file.path()).ok().as_ref().map(Stamp::of)
     }
 
     /// The keys by id, and the version of the file that they are from.
@@ -215,19 +196,19 @@ impl KeyFile {
     }
 
     fn content(&self) -> Result<(Option<Stamp>, Vec<KeyRecord>), KeyError> {
-        let mut file = match File::open(&self.path) {
+        let mut file = match File::open(self.file.path()) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((None, Vec::new())),
-            Err(error) => return Err(self.io("read", error)),
+            Err(error) => return Err(self.file.io("read", error).into()),
         };
         // Of the open file, so that it belongs to what is read.
-        let stamp = file.metadata().map_err(|error| self.io("look at", error))?;
+        let stamp = file.metadata().map_err(|error| self.file.io("look at", error))?;
         let mut text = String::new();
-        file.read_to_string(&mut text).map_err(|error| self.io("read", error))?;
+        file.read_to_string(&mut text).map_err(|error| self.file.io("read", error))?;
         let content: Content =
             serde_json::from_str(&text).map_err(|error| self.damaged(&error.to_string()))?;
         if content.version > VERSION {
-            return Err(KeyError::Newer { path: self.path.clone() });
+            return Err(KeyError::Newer { path: self.file.path().to_owned() });
         }
         Ok((Some(Stamp::of(&stamp)), content.keys))
     }
@@ -236,57 +217,18 @@ impl KeyFile {
         &self,
         change: impl FnOnce(&mut Vec<KeyRecord>) -> Result<T, KeyError>,
     ) -> Result<T, KeyError> {
-        let _turn = self.take_turn()?;
+        let turn = self.file.take_turn()?;
         let mut keys = self.list()?;
         let changed = change(&mut keys)?;
-        self.replace(&Content { version: VERSION, keys })?;
+        let content = Content { version: VERSION, keys };
+        let mut text = serde_json::to_vec_pretty(&content).map_err(|error| self.file.io("write", error))?;
+        text.push(b'\n');
+        self.file.replace(&turn, &text)?;
         Ok(changed)
     }
 
-    /// One writer at a time: a lock on the directory, so that there is no file to leave behind.
-    fn take_turn(&self) -> Result<File, KeyError> {
-        let directory =
-            File::open(self.directory()).map_err(|error| self.io("open the directory of", error))?;
-        let deadline = Instant::now() + TURN;
-        loop {
-            match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(directory),
-                Err(Errno::WOULDBLOCK | Errno::INTR) if Instant::now() < deadline => sleep(PAUSE),
-                Err(Errno::WOULDBLOCK | Errno::INTR) => {
-                    return Err(KeyError::Busy { path: self.path.clone() });
-                }
-                Err(error) => return Err(self.io("lock", error)),
-            }
-        }
-    }
-
-    fn replace(&self, content: &Content) -> Result<(), KeyError> {
-        let draft = self.path.with_extension("new");
-        let write = || {
-            let mut file =
-                File::options().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-            serde_json::to_writer_pretty(&mut file, content)?;
-            file.write_all(b"\n")?;
-            file.sync_all()?;
-            std::fs::rename(&draft, &self.path)?;
-            File::open(self.directory())?.sync_all()
-        };
-        write().map_err(|error| {
-            let _ = std::fs::remove_file(&draft);
-            self.io("write", error)
-        })
-    }
-
-    fn directory(&self) -> &Path {
-        self.path.parent().unwrap_or(Path::new("."))
-    }
-
     fn damaged(&self, detail: &str) -> KeyError {
-        KeyError::Damaged { path: self.path.clone(), detail: detail.to_owned() }
-    }
-
-    fn io(&self, step: &'static str, source: impl Into<io::Error>) -> KeyError {
-        KeyError::Io { step, path: self.path.clone(), source: source.into() }
+        KeyError::Damaged { path: self.file.path().to_owned(), detail: detail.to_owned() }
     }
 }
 
