@@ -89,6 +89,8 @@ fn driver_reason(error: &DriverError) -> ErrorReason {
         DriverError::NotFound(_) => ErrorReason::SandboxNotFound,
         DriverError::NotRunning(_) => ErrorReason::SandboxNotRunning,
         DriverError::UnknownImage { .. }
+        | DriverError::ImageGone { .. }
+        | DriverError::UnknownUser { .. }
         | DriverError::CommandNotFound { .. }
         | DriverError::CommandNotExecutable { .. }
         | DriverError::WorkingDirectory { .. } => ErrorReason::InvalidRequest,

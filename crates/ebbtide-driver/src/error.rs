@@ -25,6 +25,20 @@ pub enum DriverError {
         /// What to do.
         help: String,
     },
+    /// A part of the image is not there any more.
+    #[error("the image is not here any more: {missing} is gone; pull or load it again")]
+    ImageGone {
+        /// What is missing.
+        missing: String,
+    },
+    /// The user, or the group, that commands are to run as is not known in the sandbox.
+    #[error(
+        "user {user:?} is not known in the sandbox; use a number, or a name of its /etc/passwd and /etc/group"
+    )]
+    UnknownUser {
+        /// The user as asked for.
+        user: String,
+    },
     /// The program of a command does not exist in the sandbox.
     #[error("{program:?}: command not found in the sandbox; check the name and the sandbox's PATH")]
     CommandNotFound {

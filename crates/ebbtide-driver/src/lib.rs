@@ -26,7 +26,7 @@ pub use error::DriverError;
 pub use exec::{Exec, ExecControl, ExecEvent, ExecEvents, ExecRequest, ExecStdin};
 pub use file::{Content, FileError, FileErrorKind, FileRead, Sink, WriteOptions};
 pub use log::{LogBefore, LogMark, LogRecord, LogStream, MainLog};
-pub use plan::SandboxPlan;
+pub use plan::{LayeredRoot, RootImage, SandboxPlan};
 
 /// Runs sandboxes.
 ///
@@ -81,7 +81,8 @@ pub trait Driver: Send + Sync + 'static {
     /// [`DriverError::File`] where the path cannot become a directory.
     async fn unpack(&self, id: &SandboxId, path: &str) -> Result<Box<dyn Sink>, DriverError>;
 
-    /// Asks the sandbox to end: SIGTERM to its commands, SIGKILL after the grace period.
+    /// Asks the sandbox to end: SIGTERM to its commands, to the main one what the plan has instead, SIGKILL after
+    /// the grace period.
     ///
     /// Returns at once; [`Driver::ended`] tells when it is over. A sandbox that is gone is [`DriverError::NotFound`].
     /// A later stop can shorten the grace; one after the end changes nothing.

@@ -1,5 +1,6 @@
 //! What a driver is told to make.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ebbtide_model::{Command, EffectiveResources, MountedFile, OwnerProcess, SandboxId};
@@ -9,10 +10,15 @@ use ebbtide_model::{Command, EffectiveResources, MountedFile, OwnerProcess, Sand
 pub struct SandboxPlan {
     /// The id, unique and safe as a name.
     pub id: SandboxId,
-    /// The image's name, resolved as far as the driver needs.
-    pub image: String,
-    /// The main command; an empty `argv` means that the sandbox idles until it is stopped.
+    /// What its root file system is made of.
+    pub image: RootImage,
+    /// The main command; an empty `argv` means that the sandbox idles until it is stopped. Its working directory is
+    /// made if it is not there.
     pub main: Command,
+    /// Who its commands run as: `user[:group]`, names or numbers, which are looked up inside. `None` is root.
+    pub user: Option<String>,
+    /// What the main command is told to end by, instead of SIGTERM.
+    pub stop_signal: Option<i32>,
     /// Files that are there before the main command starts, and that nothing in the sandbox can change.
     pub files: Vec<MountedFile>,
     /// The bounds to enforce.
@@ -23,4 +29,26 @@ pub struct SandboxPlan {
     pub owner: Option<OwnerProcess>,
     /// How long it lives on after the owner's death.
     pub owner_grace: Duration,
+}
+
+/// What a sandbox's root file system is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RootImage {
+    /// The host's own programs, by the driver's allow-list.
+    Host,
+    /// The unpacked layers of an image.
+    Layers(LayeredRoot),
+}
+
+/// The unpacked layers of an image. They are never written to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayeredRoot {
+    /// The directory that holds the layers of all images.
+    pub store: PathBuf,
+    /// The names of the image's layers in [`LayeredRoot::store`], the bottom first. The last one has the directories to
+    /// mount the kernel's file systems at, and the files that every sandbox has of its own: `etc/hosts` and the like.
+    pub layers: Vec<String>,
+    /// The file that says that the image is there. While something runs on it, it is locked (shared, by `flock`);
+    /// whoever removes an image takes that lock for himself first.
+    pub hold: PathBuf,
 }

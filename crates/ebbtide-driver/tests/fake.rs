@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use ebbtide_driver::fake::{Call, FakeDriver};
 use ebbtide_driver::{
-    DestroyOutcome, Driver, DriverError, EndCause, ExecEvent, ExecRequest, Leftover, Phase, SandboxPlan,
+    DestroyOutcome, Driver, DriverError, EndCause, ExecEvent, ExecRequest, Leftover, Phase, RootImage,
+    SandboxPlan,
 };
-use ebbtide_model::{Command, EffectiveResources, ExitStatus, HOST_IMAGE, SandboxId};
+use ebbtide_model::{Command, EffectiveResources, ExitStatus, SandboxId};
 
 fn command(argv: &[&str]) -> Command {
     Command { argv: argv.iter().map(|&word| word.to_owned()).collect(), ..Command::default() }
@@ -17,8 +18,10 @@ fn command(argv: &[&str]) -> Command {
 fn idle() -> SandboxPlan {
     SandboxPlan {
         id: SandboxId::generate(),
-        image: HOST_IMAGE.to_owned(),
+        image: RootImage::Host,
         main: Command::default(),
+        user: None,
+        stop_signal: None,
         files: Vec::new(),
         resources: EffectiveResources::default(),
         lifetime: Duration::from_secs(60),

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ebbtide_driver::{DriverError, SandboxPlan};
+use ebbtide_driver::{DriverError, RootImage, SandboxPlan};
 use ebbtide_model::{
-    ErrorReason, OwnerProcess, Principal, SandboxId, SandboxRecord, SandboxSpec, State, TerminationReason,
+    ErrorReason, HOST_IMAGE, OwnerProcess, Principal, SandboxId, SandboxRecord, SandboxSpec, State,
+    TerminationReason,
 };
 use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, sleep_until};
@@ -148,14 +149,27 @@ fn resolve(engine: &Engine, sandbox: &Sandbox, resumed: bool) -> Result<SandboxP
         .map_err(|invalid| failed(&invalid))?;
     Ok(SandboxPlan {
         id: record.id,
-        image: engine.config.images.resolve(&record.spec.image).map_err(|invalid| failed(&invalid))?,
+        image: root_image(engine, &record.spec.image)?,
         main: record.spec.main,
+        user: None,
+        stop_signal: None,
         files: record.spec.mounted_files,
         resources,
         lifetime,
         owner: record.owner,
         owner_grace: engine.config.limits.owner_grace,
     })
+}
+
+/// What the name of an image stands for.
+fn root_image(engine: &Engine, name: &str) -> Result<RootImage, Ending> {
+    let image = engine.config.images.resolve(name).map_err(|invalid| failed(&invalid))?;
+    if image == HOST_IMAGE {
+        return Ok(RootImage::Host);
+    }
+    let help =
+        format!("use {HOST_IMAGE:?}, or let the name stand for it: ebb image alias {image} {HOST_IMAGE}");
+    Err(failed(&DriverError::UnknownImage { image, help }))
 }
 
 /// Step *driver*: makes it. Repeated while the driver's helper is being replaced, which is no fault of the sandbox.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ebbtide_driver::fake::Call;
-use ebbtide_driver::{Driver, DriverError, SandboxPlan};
+use ebbtide_driver::{Driver, DriverError, RootImage, SandboxPlan};
 use ebbtide_model::{
     EffectiveResources, MountedFile, OwnerProcess, SandboxId, State, StopOptions, TerminationReason,
 };
@@ -15,8 +15,10 @@ use crate::Outcome;
 fn plan(id: &SandboxId, spec: &SandboxSpec) -> SandboxPlan {
     SandboxPlan {
         id: id.clone(),
-        image: spec.image.clone(),
+        image: RootImage::Host,
         main: spec.main.clone(),
+        user: None,
+        stop_signal: None,
         files: Vec::new(),
         resources: EffectiveResources::default(),
         lifetime: Duration::from_secs(60),

@@ -4,14 +4,14 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ebbtide_model::{Command, EffectiveResources, ExitStatus, HOST_IMAGE, SandboxId, StopOptions};
+use ebbtide_model::{Command, EffectiveResources, ExitStatus, SandboxId, StopOptions};
 use thiserror::Error;
 use tokio::io::AsyncWriteExt;
 
 use super::{Harness, scripts};
 use crate::{
     DestroyOutcome, Driver, DriverError, EndReport, Exec, ExecEvent, ExecRequest, ExecStdin, Phase,
-    SandboxPlan,
+    RootImage, SandboxPlan,
 };
 
 /// Why a check did not pass.
@@ -152,8 +152,10 @@ impl<'a> Context<'a> {
     pub(super) fn plan(&self, main: Command) -> SandboxPlan {
         SandboxPlan {
             id: SandboxId::generate(),
-            image: HOST_IMAGE.to_owned(),
+            image: RootImage::Host,
             main,
+            user: None,
+            stop_signal: None,
             files: Vec::new(),
             resources: EffectiveResources {
                 memory_bytes: 256 << 20,

@@ -1,13 +1,14 @@
 //! Making sandboxes, and listing them.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ebbtide_model::{Command, ExitStatus};
 
 use super::context::{Context, Failure, ensure, ensure_eq, sh, words};
 use super::scripts;
-use crate::{DriverError, EndCause, Phase};
+use crate::{DriverError, EndCause, LayeredRoot, Phase, RootImage};
 
 pub(super) async fn create_makes_a_sandbox_that_runs_commands(context: &Context<'_>) -> Result<(), Failure> {
     let id = context.idle().await?;
@@ -72,13 +73,15 @@ pub(super) async fn repeated_create_does_not_run_an_ended_sandbox_again(
     ensure_eq("report", context.ended(&plan.id).await?, report)
 }
 
-pub(super) async fn unknown_image_is_refused_and_leaves_nothing(
+pub(super) async fn image_that_is_gone_is_refused_and_leaves_nothing(
     context: &Context<'_>,
 ) -> Result<(), Failure> {
     let mut plan = context.plan(Command::default());
-    plan.image = "ebbtide-no-such-image".to_owned();
+    let store = PathBuf::from("/ebbtide-no-such-store");
+    let hold = store.join("image");
+    plan.image = RootImage::Layers(LayeredRoot { store, layers: vec!["layer".to_owned()], hold });
     match context.bounded("create", context.driver()?.create(&plan)).await? {
-        Err(DriverError::UnknownImage { image, .. }) => ensure_eq("image", image, plan.image)?,
+        Err(DriverError::ImageGone { .. }) => {}
         other => return Err(Failure::Broken(format!("create answered with {other:?}"))),
     }
     ensure_eq("phase", context.phase(&plan.id).await?, None)

@@ -101,7 +101,7 @@ macro_rules! checks {
 checks! {
     create: create_makes_a_sandbox_that_runs_commands, repeated_create_leaves_a_running_sandbox_alone,
         concurrent_creates_of_one_id_make_one, dropped_create_is_finished_or_undone,
-        repeated_create_does_not_run_an_ended_sandbox_again, unknown_image_is_refused_and_leaves_nothing,
+        repeated_create_does_not_run_an_ended_sandbox_again, image_that_is_gone_is_refused_and_leaves_nothing,
         missing_main_command_does_not_go_unnoticed, sandboxes_do_not_share_files,
         list_shows_exactly_what_exists;
     exec: exec_reports_exit_code_and_signal, exec_gets_environment_and_working_directory,

@@ -1,14 +1,15 @@
 //! What would live in the kernel and on disk: the sandboxes, and what tests plant beside them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::iter;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use ebbtide_model::{HOST_IMAGE, SandboxId};
+use ebbtide_model::SandboxId;
 
 use super::log::Log;
 use super::sandbox::Sandbox;
-use crate::{DestroyOutcome, DriverError, Existing, Leftover, Phase, Receipt, SandboxPlan};
+use crate::{DestroyOutcome, DriverError, Existing, Leftover, Phase, Receipt, RootImage, SandboxPlan};
 
 /// A method of the driver that a test can make fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -61,6 +62,11 @@ impl World {
     /// How many processes run in a sandbox.
     pub fn processes(&self, id: &SandboxId) -> usize {
         self.find(id).map_or(0, |sandbox| sandbox.processes.count())
+    }
+
+    /// What a sandbox was made from.
+    pub fn plan(&self, id: &SandboxId) -> Option<SandboxPlan> {
+        Some(self.find(id).ok()?.plan.clone())
     }
 
     /// Drops the oldest records of a sandbox's log, as one does that has come to its bound.
@@ -138,11 +144,12 @@ impl World {
     }
 
     pub(super) async fn create(&self, plan: SandboxPlan) -> Result<(), DriverError> {
-        if plan.image != HOST_IMAGE {
-            return Err(DriverError::UnknownImage {
-                image: plan.image,
-                help: format!("the fake driver knows only {HOST_IMAGE:?}"),
-            });
+        if let RootImage::Layers(root) = &plan.image {
+            let mut needed =
+                iter::once(root.hold.clone()).chain(root.layers.iter().map(|layer| root.store.join(layer)));
+            if let Some(missing) = needed.find(|path| !path.exists()) {
+                return Err(DriverError::ImageGone { missing: missing.display().to_string() });
+            }
         }
         let id = plan.id.clone();
         let sandbox = self.made(plan);

@@ -9,9 +9,9 @@ use async_trait::async_trait;
 use ebbtide_driver::fake::{FakeDriver, World};
 use ebbtide_driver::{
     Capacity, Content, DestroyOutcome, Driver, DriverError, EndCause, EndReport, Exec, ExecRequest, Existing,
-    FileRead, Leftover, MainLog, Phase, SandboxPlan, Sink, WriteOptions,
+    FileRead, Leftover, MainLog, Phase, RootImage, SandboxPlan, Sink, WriteOptions,
 };
-use ebbtide_model::{Command, ExitStatus, HOST_IMAGE, OwnerProcess, SandboxId, StopOptions};
+use ebbtide_model::{Command, ExitStatus, OwnerProcess, SandboxId, StopOptions};
 use tokio::task::JoinSet;
 
 use crate::fault::Fault;
@@ -64,7 +64,7 @@ impl Faulty {
     fn plan(&self, plan: &SandboxPlan) -> SandboxPlan {
         let mut plan = plan.clone();
         match self.fault {
-            Fault::UnknownImageAccepted => plan.image = HOST_IMAGE.to_owned(),
+            Fault::GoneImageAccepted => plan.image = RootImage::Host,
             Fault::MountedFilesForgotten => plan.files.clear(),
             Fault::EnvironmentOfMainLost => plan.main.env.clear(),
             Fault::IdleWaitsOutTheGrace if plan.main.argv.is_empty() => {

@@ -18,9 +18,9 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use ebbtide_driver::{
     Capacity, Content, DestroyOutcome, Driver, DriverError, EndCause, EndReport, Exec, ExecRequest, Existing,
-    FileRead, Leftover, MainLog, Phase, Receipt, SandboxPlan, Sink, WriteOptions,
+    FileRead, Leftover, MainLog, Phase, Receipt, RootImage, SandboxPlan, Sink, WriteOptions,
 };
-use ebbtide_model::{ExitStatus, HOST_IMAGE, SandboxId, StopOptions};
+use ebbtide_model::{ExitStatus, SandboxId, StopOptions};
 
 use crate::launcher::Arguments;
 use crate::main_log::{self, LogWatches};
@@ -132,14 +132,8 @@ impl LinuxDriver {
 
 impl Inner {
     async fn create(&self, plan: &SandboxPlan) -> Result<(), DriverError> {
-        if plan.image != HOST_IMAGE {
-            return Err(DriverError::UnknownImage {
-                image: plan.image.clone(),
-                help: format!(
-                    "use {HOST_IMAGE:?}, or let the name stand for it: ebb image alias {} {HOST_IMAGE}",
-                    plan.image
-                ),
-            });
+        if let RootImage::Layers(root) = &plan.image {
+            return Err(DriverError::ImageGone { missing: root.hold.display().to_string() });
         }
         let (id, resources) = (plan.id.clone(), plan.resources);
         match self.launcher.call(move |seq| ToLauncher::Claim { seq, id: id.clone(), resources }).await? {
