@@ -1,8 +1,8 @@
-//! `ebb image`: the names of images.
+//! `ebb image alias`: what the names of images stand for.
 
 use std::collections::BTreeMap;
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use ebbtide::Error;
 use ebbtide_model::{ImageAliases, Invalid};
 use serde::Serialize;
@@ -12,30 +12,10 @@ use crate::failure::Failure;
 use crate::images::AliasFile;
 use crate::table;
 
-/// Say what the names of images stand for
-///
-/// Programs that ask for an image by name, `python:3.11` say, work where the name is an alias for an image that is here.
-/// What changes holds from the next sandbox on. Aliases can also be given in `ebbtide.toml`; those made here come first.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  ebb image alias python:3.11 host
-  ebb image alias --list
-  ebb image alias --remove python:3.11")]
-pub(crate) struct Image {
-    #[command(subcommand)]
-    action: Action,
-}
-
-#[derive(Debug, Subcommand)]
-enum Action {
-    /// Let a name stand for another image
-    Alias(Alias),
-}
-
+/// Let a name stand for another image
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).args(["name", "list", "remove"]))]
-struct Alias {
+pub(super) struct Alias {
     /// The name.
     #[arg(requires = "target")]
     name: Option<String>,
@@ -55,10 +35,10 @@ struct AliasesView<'a> {
     aliases: BTreeMap<&'a str, &'a str>,
 }
 
-impl Image {
+impl Alias {
     /// Does it.
-    pub(crate) async fn run(self, context: &Context) -> Result<u8, Failure> {
-        let Action::Alias(Alias { name, target, list: _, remove }) = self.action;
+    pub(super) fn run(self, context: &Context) -> Result<u8, Failure> {
+        let Self { name, target, list: _, remove } = self;
         let file = AliasFile::of(&context.own_location("image")?.open().map_err(Error::from)?);
         if let Some(removed) = remove {
             file.change(|mut aliases| {
