@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::apt::{self, Need};
 use crate::workspace::Workspace;
-use crate::{Error, process};
+use crate::{Error, process, public_client};
 
 /// What to measure.
 #[derive(Args)]
@@ -18,6 +18,9 @@ pub(crate) struct Options {
     /// Few repetitions, printed: to see that it works, not to quote.
     #[arg(long)]
     quick: bool,
+    /// Only these contests (once, exec, python, stop), printed.
+    #[arg(long)]
+    only: Vec<String>,
 }
 
 const RIVALS: [Need; 3] = [
@@ -30,18 +33,24 @@ const RIVALS: [Need; 3] = [
 pub(crate) fn run(options: &Options) -> Result<(), Error> {
     if options.install {
         apt::install(&RIVALS)?;
+        public_client::install_needs()?;
     }
     if let Some(missing) = RIVALS.iter().find(|need| !need.is_met()) {
         return Err(Error::NoRival { package: missing.package });
     }
     let workspace = Workspace::locate()?;
     process::run(&mut workspace.cargo(["build", "--release", "--package=ebb", "--package=ebbtide-bench"]))?;
+    let python = public_client::newest(&workspace)?;
     let release = workspace.target.join("release");
     let mut measure = process::command("unshare", ["--mount", "--propagation", "private", "--"]);
     measure.arg(release.join("ebbtide-bench")).arg("measure").arg("--ebb").arg(release.join("ebb"));
+    measure.arg("--python").arg(python);
+    for contest in &options.only {
+        measure.args(["--only", contest]);
+    }
     if options.quick {
         measure.arg("--quick");
-    } else {
+    } else if options.only.is_empty() {
         measure.arg("--report").arg(workspace.root.join("docs/benchmarks.md"));
     }
     process::run(&mut measure)

@@ -2,7 +2,7 @@
 //!
 //! The environments lie in the target directory and are made once; after that no network is needed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::workspace::Workspace;
 use crate::{Error, apt, process};
@@ -11,6 +11,9 @@ use crate::{Error, apt, process};
 const VERSIONS: [&str; 3] = ["1.0.0", "1.6.0", "1.22.0"];
 /// What the tests need beside the client.
 const TOOLS: [&str; 3] = ["pytest==9.2.0", "pytest-timeout==2.4.0", "ruff==0.17.6"];
+
+/// All that is written in Python, as seen from the tests, whose settings hold.
+const LINTED: [&str; 4] = ["--config", "pyproject.toml", ".", "../../crates/ebbtide-bench/src"];
 
 /// How often the packages are asked for before that counts as a failure.
 const ATTEMPTS: u32 = 3;
@@ -28,12 +31,14 @@ pub(crate) fn install_needs() -> Result<(), Error> {
 pub(crate) fn run(workspace: &Workspace) -> Result<(), Error> {
     let tests = workspace.root.join("tests/client");
     for (index, version) in VERSIONS.into_iter().enumerate() {
-        let environment = workspace.target.join("public-client").join(version);
+        let environment = environment(workspace, version);
         prepare(&environment, version)?;
         let program = |name: &str| environment.join("bin").join(name).to_string_lossy().into_owned();
         if index == 0 {
-            process::run(process::command(&program("ruff"), ["check", "."]).current_dir(&tests))?;
-            process::run(process::command(&program("ruff"), ["format", "--check", "."]).current_dir(&tests))?;
+            for check in [&["check"][..], &["format", "--check"]] {
+                let arguments = check.iter().chain(&LINTED);
+                process::run(process::command(&program("ruff"), arguments).current_dir(&tests))?;
+            }
         }
         eprintln!("the public client, version {version}:");
         let mut pytest = process::command(&program("pytest"), ["--quiet"]);
@@ -42,6 +47,18 @@ pub(crate) fn run(workspace: &Workspace) -> Result<(), Error> {
         process::run(&mut pytest)?;
     }
     Ok(())
+}
+
+/// The Python of the environment with the newest version.
+pub(crate) fn newest(workspace: &Workspace) -> Result<PathBuf, Error> {
+    let version = VERSIONS[VERSIONS.len() - 1];
+    let environment = environment(workspace, version);
+    prepare(&environment, version)?;
+    Ok(environment.join("bin/python"))
+}
+
+fn environment(workspace: &Workspace, version: &str) -> PathBuf {
+    workspace.target.join("public-client").join(version)
 }
 
 /// Makes an environment, unless it is complete.

@@ -1,7 +1,8 @@
 //! Ebbtide as a contender: a daemon of its own home, called over a warm channel as any Rust program calls it.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use ebbtide::proto::coreweave::sandbox::v1 as wire;
@@ -20,6 +21,7 @@ pub(crate) struct Daemon {
     pub(crate) home_id: String,
     client: Client,
     connection: Connection,
+    serving: Serving,
 }
 
 /// When each call of a sandbox's life had its answer, from the first request on.
@@ -36,10 +38,12 @@ pub(crate) struct Life {
 }
 
 impl Daemon {
-    /// Starts a daemon for a new home in `state_dir`.
+    /// Starts a daemon for a new home in `state_dir`, which can be called over TCP too.
     pub(crate) async fn start(ebb: &Path, state_dir: &Path) -> Result<Self, Error> {
         let location = HomeLocation::new(state_dir, "/run/ebbtide");
         let home = location.open()?;
+        let key = create_key(ebb, state_dir)?;
+        let serving = Serving::start(ebb, state_dir, key)?;
         let options = ConnectOptions { executable: Some(ebb.to_owned()), ..Default::default() };
         let client = connect(&home, &options).await?;
         Ok(Self {
@@ -48,7 +52,13 @@ impl Daemon {
             home_id: home.id().to_owned(),
             client,
             connection: Connection::to(Target::Home(location), options),
+            serving,
         })
+    }
+
+    /// Where it listens, and a key that opens it.
+    pub(crate) fn address(&self) -> (&str, &str) {
+        (&self.serving.url, &self.serving.key)
     }
 
     /// From the request to the answer of the first command, and on to the word that everything is gone.
@@ -115,9 +125,7 @@ impl Daemon {
 
     /// `ebb` with these arguments, for this home.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&self.ebb);
-        command.args(arguments).env("EBBTIDE_HOME", &self.state_dir);
-        command
+        command(&self.ebb, &self.state_dir, arguments)
     }
 
     fn ebb(&self, arguments: &[&str]) -> Result<std::process::Output, Error> {
@@ -146,5 +154,58 @@ impl Daemon {
     async fn delete(&self, id: &str) -> Result<(), Error> {
         self.client.delete(id, Duration::ZERO, false).await?;
         Ok(())
+    }
+}
+
+fn command(ebb: &Path, state_dir: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(ebb);
+    command.args(arguments).env("EBBTIDE_HOME", state_dir);
+    command
+}
+
+/// A key of an organisation of its own.
+fn create_key(ebb: &Path, state_dir: &Path) -> Result<String, Error> {
+    let arguments = ["key", "create", "--organization", "bench"];
+    let made = command(ebb, state_dir, &arguments).output().map_err(Error::io("making a key"))?;
+    if made.status.success() {
+        return Ok(String::from_utf8_lossy(&made.stdout).trim().to_owned());
+    }
+    Err(Error::Unexpected(format!("`ebb key create` ({})", String::from_utf8_lossy(&made.stderr))))
+}
+
+/// `ebb serve`. When it is dropped the daemon ends, if `ebb shutdown` has not ended it before.
+struct Serving {
+    process: Child,
+    url: String,
+    key: String,
+}
+
+impl Serving {
+    fn start(ebb: &Path, state_dir: &Path, key: String) -> Result<Self, Error> {
+        let log =
+            std::fs::File::create(state_dir.with_extension("log")).map_err(Error::io("making a log"))?;
+        let process = command(ebb, state_dir, &["serve", "--json", "--listen", "127.0.0.1:0"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .map_err(Error::io("starting `ebb serve`"))?;
+        // From here on dropping ends it.
+        let mut serving = Self { process, url: String::new(), key };
+        let mut line = String::new();
+        if let Some(stdout) = serving.process.stdout.take() {
+            BufReader::new(stdout).read_line(&mut line).map_err(Error::io("hearing `ebb serve`"))?;
+        }
+        let ready: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+        let url = ready["listen"][0].as_str();
+        serving.url = url.ok_or_else(|| Error::Unexpected(format!("`ebb serve` ({line})")))?.to_owned();
+        Ok(serving)
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }

@@ -4,7 +4,9 @@
 //! it has a mount namespace of its own, in which the empty cgroup v2 tree of a hybrid host is unmounted: crun
 //! refuses to work beside that tree, and the daemon cannot work without it.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -33,12 +35,17 @@ pub(crate) struct Helper {
 impl Helper {
     /// Starts it in a mount namespace of its own.
     pub(crate) fn start() -> Result<Self, Error> {
-        use std::os::unix::process::CommandExt as _;
+        Self::start_with(|_| {})
+    }
+
+    /// As [`Helper::start`], with further arguments and an environment: the helper becomes the program that the
+    /// arguments name, which answers as it would.
+    pub(crate) fn start_with(prepare: impl FnOnce(&mut Command)) -> Result<Self, Error> {
         let program = std::env::current_exe().map_err(Error::io("finding this program"))?;
-        let mut process = Command::new("unshare")
-            .args(["--mount", "--propagation", "private", "--"])
-            .arg(program)
-            .arg(ROLE)
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "--"]).arg(program).args([ROLE, "--"]);
+        prepare(&mut command);
+        let mut process = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             // Ctrl-C is for the measuring process, which then cleans up with the help of this one.
@@ -78,25 +85,37 @@ impl Drop for Helper {
     }
 }
 
-/// What the helper does: for each line a command, started with nothing but a path, and its time.
-pub(crate) fn serve() -> Result<(), Error> {
+/// What the helper does: becomes `program` if there is one, else serves.
+pub(crate) fn run(program: &[OsString]) -> Result<(), Error> {
     match unmount("/sys/fs/cgroup/unified", UnmountFlags::DETACH) {
         // Not there, or not a mount: a host with pure cgroup v2.
         Ok(()) | Err(rustix::io::Errno::NOENT | rustix::io::Errno::INVAL) => {}
         Err(error) => return Err(Error::io("unmounting /sys/fs/cgroup/unified")(error.into())),
     }
+    match program.split_first() {
+        // Comes back only if it fails.
+        Some((name, arguments)) => {
+            let error = Command::new(name).args(arguments).exec();
+            Err(Error::io(format!("starting {}", name.display()))(error))
+        }
+        None => serve(),
+    }
+}
+
+/// For each line a command, started with nothing but a path, and its time.
+fn serve() -> Result<(), Error> {
     let mut stdout = std::io::stdout().lock();
     for line in std::io::stdin().lock().lines() {
         let line = line.map_err(Error::io("reading a request"))?;
         let argv: Vec<String> =
             serde_json::from_str(&line).map_err(|error| Error::Unexpected(format!("a request ({error})")))?;
-        let answer = serde_json::to_string(&run(&argv)).map_err(|_| Error::HelperGone)?;
+        let answer = serde_json::to_string(&time(&argv)).map_err(|_| Error::HelperGone)?;
         writeln!(stdout, "{answer}").map_err(Error::io("writing an answer"))?;
     }
     Ok(())
 }
 
-fn run(argv: &[String]) -> Answer {
+fn time(argv: &[String]) -> Answer {
     let Some((program, arguments)) = argv.split_first() else {
         return Answer { nanoseconds: 0, status: -1, stderr: "an empty command".into() };
     };

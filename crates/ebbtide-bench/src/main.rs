@@ -11,16 +11,20 @@ mod measure;
 mod mounts;
 mod output;
 mod peers;
+mod python;
 mod report;
 mod stats;
+mod subject;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use crate::error::Error;
-use crate::measure::Amount;
+use crate::measure::{Amount, Tools};
+use crate::subject::Contest;
 
 #[derive(Parser)]
 #[command(name = "ebbtide-bench", about = "Measures Ebbtide beside other ways to run a command in isolation")]
@@ -36,16 +40,25 @@ enum Role {
         /// The `ebb` to measure.
         #[arg(long)]
         ebb: PathBuf,
+        /// A Python that has the public client.
+        #[arg(long)]
+        python: PathBuf,
         /// Where to write the report; standard output if not given.
         #[arg(long)]
         report: Option<PathBuf>,
         /// Few repetitions: to see that it works, not to quote.
         #[arg(long)]
         quick: bool,
+        /// Only these contests, on the host's own mounts.
+        #[arg(long, value_enum)]
+        only: Vec<Contest>,
     },
-    /// Starts other programs and takes their time; for `measure` only.
+    /// Starts other programs and takes their time, or becomes another that does; for `measure` only.
     #[command(name = helper::ROLE, hide = true)]
-    Helper,
+    Helper {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        program: Vec<OsString>,
+    },
 }
 
 /// How many mounts a host has beside its own, in turn.
@@ -56,8 +69,10 @@ const QUICK: Amount = Amount { rounds: 3, block: 5, gapped: 5 };
 
 fn main() -> ExitCode {
     let done = match Cli::parse().role {
-        Role::Helper => helper::serve(),
-        Role::Measure { ebb, report, quick } => run(&ebb, report, if quick { QUICK } else { FULL }),
+        Role::Helper { program } => helper::run(&program),
+        Role::Measure { ebb, python, report, quick, only } => {
+            run(&Tools { ebb, python }, &only, report, if quick { QUICK } else { FULL })
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -68,19 +83,21 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(ebb: &std::path::Path, report: Option<PathBuf>, amount: Amount) -> Result<(), Error> {
+fn run(tools: &Tools, only: &[Contest], report: Option<PathBuf>, amount: Amount) -> Result<(), Error> {
+    let (contests, mounts) =
+        if only.is_empty() { (&Contest::ALL[..], &MOUNTS[..]) } else { (only, &MOUNTS[..1]) };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(Error::io("starting the client's runtime"))?;
     let machine = facts::machine();
     let (mut outcomes, mut aftermaths) = (Vec::new(), Vec::new());
-    for mounts in MOUNTS {
-        let (measured, aftermath) = runtime.block_on(measure::under(mounts, ebb, amount))?;
+    for mounts in mounts {
+        let (measured, aftermath) = runtime.block_on(measure::under(*mounts, tools, contests, amount))?;
         outcomes.extend(measured);
         aftermaths.push(aftermath);
     }
-    let page = report::page(&machine, amount, &outcomes, &aftermaths);
+    let page = report::page(&machine, amount, contests, &outcomes, &aftermaths);
     match report {
         Some(path) => {
             std::fs::write(&path, page).map_err(Error::io(format!("writing {}", path.display())))?

@@ -1,10 +1,10 @@
-//! The contest: who takes part, and in which order.
+//! The contest: everybody in turn.
 //!
 //! Back to back, each contender runs a block of measurements in its turn, so that what it leaves for later (a
 //! namespace that the kernel takes apart, a pool that fills itself) is paid for by its own next run and not by its
 //! rival's. With gaps, the machine is idle before each single measurement, as it is for a person who types a command.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ebbtide::Sandbox;
@@ -17,7 +17,17 @@ use crate::mounts::ExtraMounts;
 use crate::output::{self, Throughput};
 use crate::peers::{self, Oci};
 use crate::stats::Samples;
-use crate::{Error, leftovers};
+use crate::subject::{self, Contest, Subject};
+use crate::{Error, leftovers, python};
+
+/// What to measure with.
+#[derive(Debug)]
+pub(crate) struct Tools {
+    /// The `ebb` to measure.
+    pub(crate) ebb: PathBuf,
+    /// A Python that has the public client.
+    pub(crate) python: PathBuf,
+}
 
 /// How much is measured.
 #[derive(Debug, Clone, Copy)]
@@ -34,61 +44,6 @@ pub(crate) struct Amount {
 pub(crate) const GAP: Duration = Duration::from_millis(300);
 /// Between two turns.
 const PAUSE: Duration = Duration::from_millis(100);
-
-/// What is measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Subject {
-    EbbtideOnce,
-    Plain,
-    Unshare,
-    Bwrap,
-    CrunRun,
-    RuncRun,
-    EbbtideExec,
-    EbbtideHandleExec,
-    CrunExec,
-    RuncExec,
-    EbbtideStop,
-    CrunDelete,
-    RuncDelete,
-}
-
-impl Subject {
-    pub(crate) const ALL: [Self; 13] = [
-        Self::EbbtideOnce,
-        Self::Plain,
-        Self::Unshare,
-        Self::Bwrap,
-        Self::CrunRun,
-        Self::RuncRun,
-        Self::EbbtideExec,
-        Self::EbbtideHandleExec,
-        Self::CrunExec,
-        Self::RuncExec,
-        Self::EbbtideStop,
-        Self::CrunDelete,
-        Self::RuncDelete,
-    ];
-
-    /// As the report names it.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::EbbtideOnce => "**ebbtide: create → exec → gone**",
-            Self::Plain => "fork + exec of the program, no isolation",
-            Self::Unshare => "`unshare`, all namespaces",
-            Self::Bwrap => "`bwrap --unshare-all`",
-            Self::CrunRun => "`crun run`",
-            Self::RuncRun => "`runc run`",
-            Self::EbbtideExec => "**ebbtide: exec**",
-            Self::EbbtideHandleExec => "ebbtide: exec by `Sandbox`",
-            Self::CrunExec => "`crun exec`",
-            Self::RuncExec => "`runc exec`",
-            Self::EbbtideStop => "**ebbtide: stop**",
-            Self::CrunDelete => "`crun delete --force`",
-            Self::RuncDelete => "`runc delete --force`",
-        }
-    }
-}
 
 /// All measurements under one condition.
 pub(crate) struct Outcome {
@@ -145,10 +100,8 @@ pub(crate) struct Aftermath {
     pub(crate) doctor_said: String,
     /// What is left after `ebb shutdown`.
     pub(crate) left: Vec<String>,
-    /// How fast output came.
-    pub(crate) throughput: Throughput,
-    /// How fast files were copied.
-    pub(crate) copies: Copies,
+    /// How fast output came, and how fast files were copied; only with everything else.
+    pub(crate) rates: Option<(Throughput, Copies)>,
 }
 
 struct Turn {
@@ -156,9 +109,10 @@ struct Turn {
     life: Option<Life>,
 }
 
-struct Contest<'a> {
+struct Contenders<'a> {
     daemon: &'a Daemon,
     helper: &'a mut Helper,
+    python: &'a mut Helper,
     crun: &'a Oci,
     runc: &'a Oci,
     idle: String,
@@ -168,7 +122,8 @@ struct Contest<'a> {
 /// Measures everything with `count` more mounts than the host has.
 pub(crate) async fn under(
     count: usize,
-    ebb: &Path,
+    tools: &Tools,
+    contests: &[Contest],
     amount: Amount,
 ) -> Result<(Vec<Outcome>, Aftermath), Error> {
     // On a disk, as a home usually is; /tmp may be memory.
@@ -182,12 +137,25 @@ pub(crate) async fn under(
     let crun = Oci::prepare("crun", place.path(), &mark)?;
     let runc = Oci::prepare("runc", place.path(), &mark)?;
     let state_dir = place.path().join("home");
-    let daemon = Daemon::start(ebb, &state_dir).await?;
+    let daemon = Daemon::start(&tools.ebb, &state_dir).await?;
+    let mut python = python::start(&tools.python, &daemon)?;
 
+    let measured = async {
+        for oci in [&crun, &runc] {
+            helper.time(&oci.start("idle"))?;
+        }
+        let idle = daemon.idle().await?;
+        let handle = daemon.handle(&idle).await?;
+        let (helper, python, crun, runc) = (&mut helper, &mut python, &crun, &runc);
+        let contenders = Contenders { daemon: &daemon, helper, python, crun, runc, idle, handle };
+        measure(count, contenders, contests, amount, place.path()).await
+    };
     let measured = tokio::select! {
-        measured = measure(count, &daemon, &mut helper, &crun, &runc, amount, place.path()) => measured,
+        measured = measured => measured,
         _ = tokio::signal::ctrl_c() => Err(Error::Interrupted),
     };
+    // With it goes the sandbox that it has made for itself.
+    drop(python);
 
     let doctor = daemon.doctor();
     crun.clean(&mut helper, &["idle", "stop", "once"]);
@@ -195,29 +163,22 @@ pub(crate) async fn under(
     let ended = daemon.shutdown();
     drop((helper, mounts));
     let left = leftovers::find(&[&mark, &daemon.home_id], &state_dir);
-    let (outcomes, throughput, copies) = measured?;
+    let (outcomes, rates) = measured?;
     ended?;
     let (doctor, doctor_said) = doctor?;
-    Ok((outcomes, Aftermath { mounts: count, doctor, doctor_said, left, throughput, copies }))
+    Ok((outcomes, Aftermath { mounts: count, doctor, doctor_said, left, rates }))
 }
 
 async fn measure(
     mounts: usize,
-    daemon: &Daemon,
-    helper: &mut Helper,
-    crun: &Oci,
-    runc: &Oci,
+    mut contenders: Contenders<'_>,
+    contests: &[Contest],
     amount: Amount,
     place: &Path,
-) -> Result<(Vec<Outcome>, Throughput, Copies), Error> {
-    for oci in [crun, runc] {
-        helper.time(&oci.start("idle"))?;
-    }
-    let idle = daemon.idle().await?;
-    let handle = daemon.handle(&idle).await?;
-    let mut contest = Contest { daemon, helper, crun, runc, idle, handle };
-    for subject in Subject::ALL {
-        contest.turn(subject, Duration::ZERO).await?;
+) -> Result<(Vec<Outcome>, Option<(Throughput, Copies)>), Error> {
+    let subjects = subject::of(contests);
+    for subject in &subjects {
+        contenders.turn(*subject, Duration::ZERO).await?;
     }
     let mut outcomes = Vec::new();
     for gaps in [false, true] {
@@ -229,14 +190,12 @@ async fn measure(
                 if gaps { "gaps" } else { "back to back" },
                 round + 1
             );
-            // Nobody always comes after the same rival.
-            for position in 0..Subject::ALL.len() {
-                let subject = Subject::ALL[(position * 5 + round) % Subject::ALL.len()];
+            for subject in subject::order(&subjects, round) {
                 let gap = if gaps { GAP } else { Duration::ZERO };
                 sleep(gap.max(PAUSE)).await;
                 let mut turns = Vec::with_capacity(block);
                 for _ in 0..block {
-                    turns.push(contest.turn(subject, gap).await?);
+                    turns.push(contenders.turn(subject, gap).await?);
                 }
                 outcome.add(subject, &turns);
             }
@@ -244,13 +203,17 @@ async fn measure(
         eprintln!();
         outcomes.push(outcome);
     }
-    let throughput = output::measure(daemon, &contest.idle).await?;
-    let copies = copies::measure(daemon, &contest.idle, place)?;
-    daemon.stop(&contest.idle).await?;
-    Ok((outcomes, throughput, copies))
+    let Contenders { daemon, idle, .. } = contenders;
+    let rates = if contests == Contest::ALL {
+        Some((output::measure(daemon, &idle).await?, copies::measure(daemon, &idle, place)?))
+    } else {
+        None
+    };
+    daemon.stop(&idle).await?;
+    Ok((outcomes, rates))
 }
 
-impl Contest<'_> {
+impl Contenders<'_> {
     /// One measurement. A stop needs something to stop; `gap` lies between the two.
     async fn turn(&mut self, subject: Subject, gap: Duration) -> Result<Turn, Error> {
         let helper = &mut *self.helper;
@@ -268,6 +231,9 @@ impl Contest<'_> {
             Subject::EbbtideHandleExec => self.daemon.exec_by_handle(&self.handle).await,
             Subject::CrunExec => helper.time(&self.crun.exec("idle")),
             Subject::RuncExec => helper.time(&self.runc.exec("idle")),
+            Subject::PublicClientExec => self.python.time(&python::by_client(&peers::plain())),
+            Subject::PythonPlain => self.python.time(&python::by_subprocess(&peers::plain())),
+            Subject::PythonCrunExec => self.python.time(&python::by_subprocess(&self.crun.exec("idle"))),
             Subject::EbbtideStop => {
                 let id = self.daemon.idle().await?;
                 sleep(gap).await;

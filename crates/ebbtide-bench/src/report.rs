@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 
 use crate::copies::{self, Copies};
-use crate::measure::{Aftermath, Amount, GAP, Outcome, Subject};
+use crate::measure::{Aftermath, Amount, GAP, Outcome};
 use crate::output::{MEBIBYTES, Throughput};
 use crate::stats::{Samples, Summary};
+use crate::subject::{Contest, Subject};
 
 const HEAD: &str = "\
 # Benchmarks
@@ -14,8 +15,9 @@ What one disposable command costs, beside what else there is. This page is the o
 yourself (root, Debian 12):
 
 ```sh
-cargo xtask bench --install   # installs bubblewrap, crun and runc, builds a release, measures for seven minutes
+cargo xtask bench --install   # installs what it is compared with, builds a release, measures for nine minutes
 cargo xtask bench --quick     # one minute: shows that it works, gives no numbers to quote
+cargo xtask bench --only exec # one table of it, printed; may be repeated
 ```
 
 ## What is measured
@@ -25,6 +27,9 @@ cargo xtask bench --quick     # one minute: shows that it works, gives no number
   is left. Default settings: user namespace, own network namespace, bounds on memory, processes and disk, seccomp.
 - **exec**: `/bin/true` in a sandbox that runs; *by `Sandbox`*: the same through the handle that programs use, which collects
   the output. **stop**: DeleteSandbox with no grace up to Wait's answer.
+- *From Python*: the same by the package `cwsandbox` from PyPI as it is, over TCP with a key, in a sandbox of its own; beside
+  what a Python program would do without it, which is to start `crun exec`. (Docker's own client for Python asks a daemon
+  that asks another that starts `runc exec`.) Both collect the output.
 - The others run the same program, started by a small helper process, from its fork to its end. bwrap and the containers
   see the host's `/usr` read-only, as the image `host` does. crun and runc get bounds on memory and processes, but no user
   namespace, no bounded disk and no seccomp filter; bwrap and `unshare` get no bounds at all. That is to their advantage.
@@ -52,6 +57,7 @@ cargo xtask bench --quick     # one minute: shows that it works, gives no number
 pub(crate) fn page(
     machine: &[(&str, String)],
     amount: Amount,
+    contests: &[Contest],
     outcomes: &[Outcome],
     aftermaths: &[Aftermath],
 ) -> String {
@@ -72,12 +78,14 @@ pub(crate) fn page(
     goals(&mut page, outcomes);
     for outcome in outcomes {
         let _ = writeln!(page, "\n## {}\n", title(outcome));
-        table(&mut page, "one command", outcome, &ONCE, Subject::Bwrap);
-        table(&mut page, "exec in what runs", outcome, &EXEC, Subject::CrunExec);
-        table(&mut page, "stop", outcome, &STOP, Subject::CrunDelete);
+        for contest in contests {
+            table(&mut page, *contest, outcome);
+        }
     }
-    output(&mut page, aftermaths);
-    copied(&mut page, aftermaths);
+    if let Some((throughput, copies)) = aftermaths.first().and_then(|after| after.rates.as_ref()) {
+        output(&mut page, throughput);
+        copied(&mut page, copies);
+    }
     after(&mut page, aftermaths);
     page
 }
@@ -85,17 +93,6 @@ pub(crate) fn page(
 /// The calls of one life, as [`Outcome::calls`] has them.
 const CALLS: [&str; 4] =
     ["of it: CreateSandbox", "of it: the first command", "of it: DeleteSandbox", "of it: Wait"];
-const ONCE: [Subject; 6] = [
-    Subject::EbbtideOnce,
-    Subject::Plain,
-    Subject::Unshare,
-    Subject::Bwrap,
-    Subject::CrunRun,
-    Subject::RuncRun,
-];
-const EXEC: [Subject; 5] =
-    [Subject::EbbtideExec, Subject::EbbtideHandleExec, Subject::Plain, Subject::CrunExec, Subject::RuncExec];
-const STOP: [Subject; 3] = [Subject::EbbtideStop, Subject::CrunDelete, Subject::RuncDelete];
 
 fn title(outcome: &Outcome) -> String {
     let pace = if outcome.gaps { "With gaps" } else { "Back to back" };
@@ -105,10 +102,12 @@ fn title(outcome: &Outcome) -> String {
     }
 }
 
-fn table(page: &mut String, name: &str, outcome: &Outcome, subjects: &[Subject], rival: Subject) {
-    let _ = writeln!(page, "| {name}, ms | min | p10 | median | p90 | ratio to {} |", rival.name());
+fn table(page: &mut String, contest: Contest, outcome: &Outcome) {
+    let rival = contest.rival();
+    let _ =
+        writeln!(page, "| {}, ms | min | p10 | median | p90 | ratio to {} |", contest.name(), rival.name());
     let _ = writeln!(page, "|---|--:|--:|--:|--:|:--|");
-    for subject in subjects {
+    for subject in contest.subjects() {
         row(page, subject.name(), outcome.of(*subject), outcome.of(rival));
         if *subject == Subject::EbbtideOnce {
             for (call, samples) in CALLS.iter().zip(&outcome.calls) {
@@ -160,16 +159,14 @@ fn goals(page: &mut String, outcomes: &[Outcome]) {
 }
 
 /// How fast output came, in the run with the fewest mounts.
-fn output(page: &mut String, aftermaths: &[Aftermath]) {
-    let Some(Aftermath { throughput: Throughput { sandbox, pipe }, .. }) = aftermaths.first() else { return };
+fn output(page: &mut String, Throughput { sandbox, pipe }: &Throughput) {
     let _ = writeln!(page, "## Output of a command, {MEBIBYTES} MiB of zeros\n");
     let rows = [("**ebbtide: exec by `Sandbox`**", sandbox), ("a child process, by a pipe", pipe)];
     rates(page, MEBIBYTES, "a pipe", &rows);
 }
 
 /// How fast files were copied, in the run with the fewest mounts.
-fn copied(page: &mut String, aftermaths: &[Aftermath]) {
-    let Some(Aftermath { copies: Copies { into, out, plain }, .. }) = aftermaths.first() else { return };
+fn copied(page: &mut String, Copies { into, out, plain }: &Copies) {
     let _ = writeln!(page, "## A file of {} MiB\n", copies::MEBIBYTES);
     let rows = [
         ("**ebbtide: `ebb cp` into a sandbox**", into),
@@ -244,8 +241,8 @@ mod tests {
     fn what_is_left_is_listed() {
         let mut page = String::new();
         let left = vec!["cgroup /sys/fs/cgroup/x".to_owned()];
-        let (doctor_said, throughput, copies) = (String::new(), Throughput::default(), Copies::default());
-        after(&mut page, &[Aftermath { mounts: 0, doctor: false, doctor_said, left, throughput, copies }]);
+        let doctor_said = String::new();
+        after(&mut page, &[Aftermath { mounts: 0, doctor: false, doctor_said, left, rates: None }]);
         assert!(page.contains("**finds something wrong**") && page.contains("  - cgroup /sys/fs/cgroup/x"));
     }
 }
