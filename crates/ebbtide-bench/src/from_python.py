@@ -1,6 +1,6 @@
 """Runs commands as a Python program does and takes their time.
 
-Each line of standard input is a command as JSON, its first word the way to run it. Each is answered with a line.
+Each line of standard input is a command as JSON, its first word the way to run it. Each gets a line back.
 """
 
 import json
