@@ -26,6 +26,11 @@ pub(crate) enum Error {
         "{package} is not installed; `cargo xtask bench --install` installs what Ebbtide is compared with"
     )]
     NoRival { package: &'static str },
+    #[error(
+        "the interface of `{package}` is not what {listing} says (above: - went, + came); if that is meant, tell it in \
+         CHANGELOG.md and run `cargo xtask api --accept`"
+    )]
+    InterfaceChanged { package: &'static str, listing: &'static str },
     #[error("the virtual machine with Linux {kernel} did not finish within {limit:?}; see {console}")]
     VmTimeout { kernel: String, limit: Duration, console: PathBuf },
     #[error("the checks failed under Linux {kernels}; see {directory}")]

@@ -3,6 +3,7 @@
 //! This program is compiled before any chore can begin, so it depends on little and does the heavy lifting by
 //! calling other programs: cargo for the build, apt for what the host lacks, qemu for other kernels.
 
+mod api;
 mod apt;
 mod bench;
 mod error;
@@ -32,6 +33,8 @@ enum Chore {
     Test(test::Options),
     /// Measures Ebbtide beside fork+exec, unshare, bwrap, crun and runc; writes docs/benchmarks.md.
     Bench(bench::Options),
+    /// Shows how the interface of the crate `ebbtide` differs from docs/api/ebbtide.txt.
+    Api(api::Options),
     /// Makes the empty file system that the disk pool starts from; needs mkfs.btrfs, seldom to be done.
     PoolTemplate,
 }
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().chore {
         Chore::Test(options) => test::run(&options),
         Chore::Bench(options) => bench::run(&options),
+        Chore::Api(options) => api::run(&options),
         Chore::PoolTemplate => pool_template::run(),
     };
     match done {

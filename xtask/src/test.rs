@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::apt::{self, Need};
 use crate::workspace::{self, Workspace};
-use crate::{Error, process, public_client, vm};
+use crate::{Error, api, process, public_client, vm};
 
 /// What to test.
 #[derive(Args)]
@@ -105,7 +105,8 @@ fn lint(workspace: &Workspace) -> Result<(), Error> {
     process::run(&mut workspace.cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     process::run(
         workspace.cargo(["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"),
-    )
+    )?;
+    api::check(workspace)
 }
 
 /// Builds everything; returns where the `ebb` with fail points is.
