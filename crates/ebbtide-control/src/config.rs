@@ -1,21 +1,23 @@
 //! What a [`crate::Control`] is told when it is opened.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ebbtide_model::{EffectiveResources, Limits};
 
-use crate::ImageNames;
+use crate::{HostOnly, Images};
 
 /// How a [`crate::Control`] works. [`ControlConfig::new`] gives every field but two its default.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ControlConfig {
     /// The ledger's file. Its directory must exist.
     pub ledger: PathBuf,
     /// The boot of this machine (`/proc/sys/kernel/random/boot_id`).
     pub boot_id: String,
-    /// What the names of images stand for.
-    pub images: ImageNames,
+    /// Makes images ready.
+    pub images: Arc<dyn Images>,
     /// The bounds that requests are held to.
     pub limits: Limits,
     /// What a sandbox may use where its spec names nothing.
@@ -35,13 +37,19 @@ impl ControlConfig {
         Self {
             ledger: ledger.into(),
             boot_id: boot_id.into(),
-            images: ImageNames::default(),
+            images: Arc::new(HostOnly),
             limits: Limits::default(),
             default_resources: EffectiveResources::default(),
             max_concurrent_creates: 2 * processors,
             event_buffer: 4096,
             timing: Timing::default(),
         }
+    }
+}
+
+impl fmt::Debug for ControlConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ControlConfig").field("ledger", &self.ledger).finish_non_exhaustive()
     }
 }
 

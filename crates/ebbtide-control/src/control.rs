@@ -8,7 +8,7 @@ use ebbtide_driver::{
 use ebbtide_model::{Invalid, Principal, SandboxRecord, SandboxSpec, State, StopOptions, TerminationReason};
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{Span, field, info};
 
 use crate::engine::{Engine, Found};
@@ -49,7 +49,7 @@ impl Control {
     /// # Errors
     /// When the ledger cannot be used or the driver cannot say what it has.
     pub async fn open(config: ControlConfig, driver: Arc<dyn Driver>) -> Result<Self, ControlError> {
-        let engine = Arc::new(Engine::new(config, driver)?);
+        let engine = Arc::new(Engine::open(config, driver).await?);
         let control = Self { handle: Arc::new(Handle { engine: Arc::clone(&engine) }) };
         let first = reconcile::pass(&engine).await?;
         engine.tasks.spawn(sweep::run(Arc::clone(&engine), reconcile::is_unfinished(&first)));
@@ -258,11 +258,21 @@ impl Control {
         Ok(MainOutput::new(log, life))
     }
 
-    /// Waits, bounded, until a sandbox has been made or has failed to be.
+    /// Waits until a sandbox has been made or has failed to be: as long as its image takes, and bounded after that.
     async fn until_made(&self, sandbox: &Sandbox) {
         let mut changes = sandbox.changes();
         let made = changes.wait_for(|record| !matches!(record.state, State::Pending | State::Creating));
-        let _ = timeout(self.engine().config.timing.exec_wait, made).await;
+        let too_long = async {
+            let wait = self.engine().config.timing.exec_wait;
+            // An image may take as long as the sandbox may live, and no longer.
+            let _ = timeout_at(sandbox.expires, sandbox.image_ready()).await;
+            sleep(wait).await;
+        };
+        tokio::select! {
+            biased;
+            _ = made => {}
+            () = too_long => {}
+        }
     }
 
     /// Waits, without bound, until a sandbox has ended and everything of it is released.

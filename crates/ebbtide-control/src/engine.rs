@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use ebbtide_driver::{Driver, DriverError};
+use ebbtide_driver::{Capacity, Driver, DriverError};
 use ebbtide_model::{Principal, SandboxId, SandboxRecord, State};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::timeout;
@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 use crate::sandbox::Sandbox;
 use crate::store::Store;
 use crate::tasks::Tasks;
-use crate::{ControlConfig, ControlError, LedgerError};
+use crate::{ControlConfig, ControlError};
 
 /// The sandboxes that have not ended, by age.
 pub(crate) type Live = BTreeMap<SandboxId, Arc<Sandbox>>;
@@ -29,6 +29,8 @@ const CONCURRENT_DESTROYS: usize = 16;
 pub(crate) struct Engine {
     pub(crate) config: ControlConfig,
     pub(crate) driver: Arc<dyn Driver>,
+    /// What there is in all. What of it is free has changed since.
+    pub(crate) capacity: Capacity,
     pub(crate) store: Store,
     pub(crate) creates: Semaphore,
     pub(crate) destroys: Semaphore,
@@ -45,7 +47,9 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    pub(crate) fn new(config: ControlConfig, driver: Arc<dyn Driver>) -> Result<Self, LedgerError> {
+    pub(crate) async fn open(config: ControlConfig, driver: Arc<dyn Driver>) -> Result<Self, ControlError> {
+        let bound = config.timing.driver_call;
+        let capacity = within(bound, "say what it has", driver.capacity()).await?;
         let store = Store::open(&config.ledger)?;
         let metrics = Arc::new(Metrics::new());
         let feeds = Feeds::new(config.event_buffer, SystemTime::now(), Arc::clone(&metrics));
@@ -68,6 +72,7 @@ impl Engine {
             mark: Notify::new(),
             config,
             driver,
+            capacity,
             store,
         })
     }
@@ -137,10 +142,7 @@ impl Engine {
         what: &'static str,
         call: impl Future<Output = Result<T, DriverError>>,
     ) -> Result<T, ControlError> {
-        match timeout(bound, call).await {
-            Ok(answer) => Ok(answer?),
-            Err(_) => Err(ControlError::DriverTimeout { what, seconds: bound.as_secs() }),
-        }
+        within(bound, what, call).await
     }
 
     /// One of the caller's sandboxes, whether it has ended or not.
@@ -212,6 +214,18 @@ impl Engine {
             self.started.lock().unwrap_or_else(PoisonError::into_inner).extend(sandboxes);
         }
         fail_point!("create.mark.after");
+    }
+}
+
+/// The driver's answer, within `bound`.
+async fn within<T>(
+    bound: Duration,
+    what: &'static str,
+    call: impl Future<Output = Result<T, DriverError>>,
+) -> Result<T, ControlError> {
+    match timeout(bound, call).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(ControlError::DriverTimeout { what, seconds: bound.as_secs() }),
     }
 }
 

@@ -43,6 +43,16 @@ pub enum ControlError {
     /// A field of the request is out of range.
     #[error(transparent)]
     Invalid(#[from] Invalid),
+    /// More is asked for than the machine has in all.
+    #[error("{field}: {asked} is more than this machine has; accepted: at most {available}")]
+    AboveCapacity {
+        /// The field, as in [`Invalid`].
+        field: String,
+        /// What was asked for.
+        asked: String,
+        /// What there is.
+        available: String,
+    },
     /// The daemon is on its way out.
     #[error("the daemon is shutting down; try again, a new one is started on first use")]
     ShuttingDown,
@@ -76,6 +86,7 @@ impl ControlError {
             Self::NotRunning { .. } | Self::NotMade { .. } => ErrorReason::SandboxNotRunning,
             Self::RequestIdConflict { .. } => ErrorReason::RequestIdConflict,
             Self::Invalid(_) => ErrorReason::InvalidRequest,
+            Self::AboveCapacity { .. } => ErrorReason::ResourceCeilingExceeded,
             Self::ShuttingDown | Self::DriverTimeout { .. } => ErrorReason::BackendUnavailable,
             Self::Unfinished { .. } => ErrorReason::Internal,
             Self::Driver(error) => driver_reason(error),

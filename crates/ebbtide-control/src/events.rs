@@ -30,6 +30,8 @@ const MAX_MESSAGE_BYTES: usize = 512;
 pub enum EventKind {
     /// The wish for it is on record.
     Created,
+    /// Its image is being made ready; the message says how far that is.
+    Preparing,
     /// Commands can be run in it.
     Running,
     /// Its end has begun.
@@ -52,6 +54,7 @@ impl EventKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Created => "created",
+            Self::Preparing => "preparing",
             Self::Running => "running",
             Self::Stopping(_) => "stopping",
             Self::Stopped { .. } => "stopped",
@@ -63,7 +66,7 @@ impl EventKind {
     /// Why, as one stable word; empty where there is no other cause than the kind itself.
     pub fn reason(self) -> &'static str {
         match self {
-            Self::Created | Self::Running => "",
+            Self::Created | Self::Preparing | Self::Running => "",
             Self::Stopping(reason) | Self::Stopped { reason, .. } | Self::Failed(reason) => reason.as_str(),
             Self::Reconciled(outcome) => outcome.as_str(),
         }

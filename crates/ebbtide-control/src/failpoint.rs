@@ -8,6 +8,7 @@
 pub const FAIL_POINTS: &[&str] = &[
     "create.intent.before",
     "create.intent.after",
+    "create.prepare.after",
     "create.admit.after",
     "create.resolve.after",
     "create.driver.before",

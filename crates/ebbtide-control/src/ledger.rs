@@ -10,7 +10,8 @@ use crate::store;
 /// Reads every record, oldest first, without writing and beside the daemon that does. A ledger that does not exist
 /// holds none.
 ///
-/// What a live daemon knows can be ahead of it: that a sandbox runs is written some 50 ms later.
+/// What a live daemon knows can be ahead of it: that a sandbox runs is written some 50 ms later. The image that a
+/// sandbox was made of is left out.
 ///
 /// # Errors
 /// When it cannot be read, is damaged, or was written by a newer version.

@@ -35,7 +35,7 @@ pub use control::Control;
 pub use error::ControlError;
 pub use events::{EventFilter, EventItem, EventKind, Events, SandboxEvent};
 pub use failpoint::FAIL_POINTS;
-pub use images::ImageNames;
+pub use images::{HostOnly, ImageDefaults, ImageRequest, Images, PrepareError, PreparedImage, Progress};
 pub use list::{ListFilter, ListPage};
 pub use output::MainOutput;
 pub use purge::{PurgeFilter, PurgeOutcome};

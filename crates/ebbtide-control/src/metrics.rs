@@ -24,13 +24,18 @@ use crate::{EventKind, Outcome};
 /// One label with one of a few values that are known here.
 type Label = [(&'static str, &'static str); 1];
 
-/// From half a millisecond, which is less than any step takes, to a minute, which is more than any may.
-const SECONDS: [f64; 16] =
-    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+/// From half a millisecond, which is less than any step takes, to what a large image takes over a slow line; all else is
+/// over within a minute.
+const SECONDS: [f64; 18] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 180.0,
+    600.0,
+];
 
 /// A step in the life of a sandbox that takes time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
+    /// Its image is made ready.
+    Prepare,
     /// A create waits for its turn.
     Queue,
     /// The driver makes it.
@@ -46,11 +51,12 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 6] =
-        [Self::Queue, Self::Create, Self::FirstExec, Self::Exec, Self::Stop, Self::Destroy];
+    const ALL: [Self; 7] =
+        [Self::Prepare, Self::Queue, Self::Create, Self::FirstExec, Self::Exec, Self::Stop, Self::Destroy];
 
     fn as_str(self) -> &'static str {
         match self {
+            Self::Prepare => "prepare",
             Self::Queue => "queue",
             Self::Create => "create",
             Self::FirstExec => "first_exec",
@@ -64,6 +70,8 @@ impl Step {
 /// Where work waits for its turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Queue {
+    /// For its image.
+    Image,
     /// To be made.
     Create,
     /// To be destroyed.
@@ -71,10 +79,11 @@ pub(crate) enum Queue {
 }
 
 impl Queue {
-    const ALL: [Self; 2] = [Self::Create, Self::Destroy];
+    const ALL: [Self; 3] = [Self::Image, Self::Create, Self::Destroy];
 
     fn as_str(self) -> &'static str {
         match self {
+            Self::Image => "image",
             Self::Create => "create",
             Self::Destroy => "destroy",
         }
@@ -128,7 +137,7 @@ impl Metrics {
                     self.leaks.inc();
                 }
             }
-            EventKind::Running | EventKind::Stopping(_) => {}
+            EventKind::Preparing | EventKind::Running | EventKind::Stopping(_) => {}
         }
     }
 

@@ -142,7 +142,7 @@ fn take_up(
 ) -> Result<Outcome, LedgerError> {
     let record = sandbox.record();
     let (outcome, begin) = if record.boot_id != engine.config.boot_id {
-        let idle = record.spec.main.argv.is_empty();
+        let idle = record.idles();
         if record.state != State::Terminating {
             sandbox.begin_ending(&engine.store, &Ending::new(TerminationReason::HostRestarted))?;
         } else if record.exit_code.is_none() && !idle {

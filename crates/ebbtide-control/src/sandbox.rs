@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use ebbtide_model::{Event, MountedFile, SandboxId, SandboxRecord, State, TerminationReason};
+use ebbtide_model::{Event, MadeOf, MountedFile, SandboxId, SandboxRecord, State, TerminationReason};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -51,6 +51,7 @@ pub(crate) struct Sandbox {
     pub(crate) retry: Notify,
     record: watch::Sender<SandboxRecord>,
     kill_at: watch::Sender<Instant>,
+    image_ready: watch::Sender<bool>,
     transition: Mutex<()>,
     feed: Arc<Feed>,
     tags: Arc<[String]>,
@@ -69,6 +70,7 @@ impl Sandbox {
             retry: Notify::new(),
             record: watch::Sender::new(record),
             kill_at: watch::Sender::new(kill_at.map_or_else(Instant::now, instant)),
+            image_ready: watch::Sender::new(false),
             transition: Mutex::new(()),
             driven: AtomicBool::new(false),
             used: AtomicBool::new(false),
@@ -111,6 +113,26 @@ impl Sandbox {
     /// Whether nobody has asked this before.
     pub(crate) fn is_first_use(&self) -> bool {
         !self.used.swap(true, Ordering::Relaxed)
+    }
+
+    /// Its image is ready, and is this one.
+    pub(crate) fn prepared(&self, image: &MadeOf) {
+        self.transition(|record| {
+            if record.state == State::Pending {
+                record.message.clear();
+            }
+            record.made_of = Some(image.clone());
+            Ok(())
+        })
+        .ok();
+        self.image_ready.send_replace(true);
+    }
+
+    /// Waits until its image is ready; for ever if that comes to nothing.
+    pub(crate) async fn image_ready(&self) {
+        if self.image_ready.subscribe().wait_for(|ready| *ready).await.is_err() {
+            std::future::pending().await
+        }
     }
 
     /// Its turn has come. Does nothing to a sandbox that is past that, or ending.

@@ -26,7 +26,7 @@ impl OwnerProcess {
     /// # Errors
     /// When only one of the two annotations is there, or one is not a number.
     pub fn from_annotations(annotations: &BTreeMap<String, String>) -> Result<Option<Self>, Invalid> {
-        let field = |key: &str| format!("spec.annotations[{key}]");
+        let field = |key: &str| format!("annotations[{key}]");
         match (annotations.get(OWNER_PID_ANNOTATION), annotations.get(OWNER_START_TIME_ANNOTATION)) {
             (None, None) => Ok(None),
             (Some(pid), Some(start)) => {

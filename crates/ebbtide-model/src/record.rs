@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{OwnerProcess, Principal, SandboxId, SandboxSpec, State, TerminationReason};
+use crate::{HOST_IMAGE, OwnerProcess, Principal, SandboxId, SandboxSpec, State, TerminationReason};
 
 /// How the main command of a sandbox ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +27,15 @@ impl ExitStatus {
             Self::Signal(signal) => 128 + i32::from(signal),
         }
     }
+}
+
+/// The image that a sandbox was made of, as its name was understood then.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MadeOf {
+    /// The digest of the image's manifest, `sha256:...`; `None` for the host's own programs.
+    pub digest: Option<String>,
+    /// The image's own command: its entrypoint with its arguments. Empty if it has none.
+    pub command: Vec<String>,
 }
 
 /// The ledger's record of one sandbox: what was asked for, and what became of it.
@@ -58,6 +67,18 @@ pub struct SandboxRecord {
     pub deadline: SystemTime,
     /// The boot of the machine that it was made in (`/proc/sys/kernel/random/boot_id`).
     pub boot_id: String,
+    /// The image that it was made of; `None` until that is known.
+    pub made_of: Option<MadeOf>,
     /// The caller's id of the create request, empty if it gave none.
     pub request_id: String,
+}
+
+impl SandboxRecord {
+    /// Whether it has no main command, so that it idles until it is stopped. One whose image was never looked at counts
+    /// as one that has a command.
+    pub fn idles(&self) -> bool {
+        let asked_for_none = self.spec.main.argv.is_empty() && self.spec.args.is_empty();
+        let image_has_none = || self.made_of.as_ref().is_some_and(|image| image.command.is_empty());
+        asked_for_none && (self.spec.must_idle() || self.spec.image == HOST_IMAGE || image_has_none())
+    }
 }

@@ -6,10 +6,14 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::mounted_file::{self, MountedFile};
-use crate::{Invalid, Limits, OwnerProcess, Resources};
+use crate::{Invalid, Limits, OwnerProcess, PullCredentials, Resources};
 
 /// The image that every machine has: an allow-list of the host's own directories.
 pub const HOST_IMAGE: &str = "host";
+/// The annotation that says what a sandbox without a command does: [`MAIN_IDLE`], or what its image says if it is absent.
+pub const MAIN_ANNOTATION: &str = "ebbtide.dev/main";
+/// The value of [`MAIN_ANNOTATION`] for a sandbox that idles whatever its image says.
+pub const MAIN_IDLE: &str = "idle";
 
 /// A command with its arguments and environment.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,14 +35,17 @@ impl Command {
         if self.argv.first().is_none_or(String::is_empty) {
             return Err(Invalid::new("command", "is empty", "a program and its arguments"));
         }
-        self.validate_parts(limits)
+        self.validate_parts(&[], limits)
     }
 
-    fn validate_parts(&self, limits: &Limits) -> Result<(), Invalid> {
+    /// Checks everything but the program, with arguments that are given without one.
+    fn validate_parts(&self, args: &[String], limits: &Limits) -> Result<(), Invalid> {
         let mut bytes = 0;
-        for (index, argument) in self.argv.iter().enumerate() {
-            no_nul(&format!("command[{index}]"), argument)?;
-            bytes += argument.len() + 1;
+        for (field, words) in [("command", self.argv.as_slice()), ("args", args)] {
+            for (index, word) in words.iter().enumerate() {
+                no_nul(&format!("{field}[{index}]"), word)?;
+                bytes += word.len() + 1;
+            }
         }
         for (key, value) in &self.env {
             if key.is_empty() || key.contains('=') {
@@ -50,7 +57,7 @@ impl Command {
         }
         if bytes > limits.max_command_bytes {
             return Err(Invalid::new(
-                "command",
+                if args.is_empty() { "command" } else { "args" },
                 format!("arguments and environment take {bytes} bytes"),
                 format!("at most {} bytes", limits.max_command_bytes),
             ));
@@ -72,8 +79,15 @@ pub struct SandboxSpec {
     pub container_name: String,
     /// The image, as the caller wrote it.
     pub image: String,
-    /// The main command. An empty `argv` means that the sandbox idles until it is stopped.
+    /// The main command. An empty `argv` leaves the program to the image; one that names none makes the sandbox idle
+    /// until it is stopped.
     pub main: Command,
+    /// Arguments for the image's own program, where `main` names none.
+    #[serde(default)]
+    pub args: Vec<String>,
+    /// Where the credentials for the image's registry are, if it wants some.
+    #[serde(default)]
+    pub pull_credentials: Option<PullCredentials>,
     /// What it may use, as the caller wrote it.
     pub resources: Resources,
     /// Words to find it by. A listing matches all given ones.
@@ -88,12 +102,14 @@ pub struct SandboxSpec {
 }
 
 impl SandboxSpec {
-    /// A spec for `image` with everything else at its default: an idle main command, no tags.
+    /// A spec for `image` with everything else at its default: no command, no tags.
     pub fn new(image: impl Into<String>) -> Self {
         Self {
             container_name: "main".to_owned(),
             image: image.into(),
             main: Command::default(),
+            args: Vec::new(),
+            pull_credentials: None,
             resources: Resources::default(),
             tags: Vec::new(),
             annotations: BTreeMap::new(),
@@ -110,10 +126,14 @@ impl SandboxSpec {
         name("image", &self.image, limits)?;
         name("container.name", &self.container_name, limits)?;
         if self.main.argv.is_empty() {
-            self.main.validate_parts(limits)?;
-        } else {
+            self.main.validate_parts(&self.args, limits)?;
+        } else if self.args.is_empty() {
             self.main.validate(limits)?;
+        } else {
+            return Err(Invalid::new("args", "are given beside a whole command", "one of the two"));
         }
+        self.validate_main_annotation()?;
+        self.pull_credentials.as_ref().map_or(Ok(()), |credentials| credentials.validate(limits))?;
         if self.tags.len() > limits.max_tags {
             return Err(Invalid::new("tags", "are too many", format!("at most {}", limits.max_tags)));
         }
@@ -142,6 +162,24 @@ impl SandboxSpec {
             ));
         }
         Ok(())
+    }
+
+    /// Whether it idles whatever its image says.
+    pub fn must_idle(&self) -> bool {
+        self.annotations.contains_key(MAIN_ANNOTATION)
+    }
+
+    fn validate_main_annotation(&self) -> Result<(), Invalid> {
+        let Some(value) = self.annotations.get(MAIN_ANNOTATION) else { return Ok(()) };
+        let problem = if value != MAIN_IDLE {
+            format!("{value:?} is no such thing")
+        } else if !self.main.argv.is_empty() || !self.args.is_empty() {
+            "a sandbox with a command does not idle".to_owned()
+        } else {
+            return Ok(());
+        };
+        let accepted = format!("{MAIN_IDLE:?}, and no command");
+        Err(Invalid::new(format!("annotations[{MAIN_ANNOTATION}]"), problem, accepted))
     }
 
     /// How long the sandbox may live: its own lifetime, or the default for one with or without an owner.
@@ -194,8 +232,43 @@ mod tests {
         assert_eq!(refused(|s| drop(s.main.env.insert("A=B".into(), String::new()))), "env");
         assert_eq!(refused(|s| s.tags = vec![String::new()]), "tags");
         assert_eq!(refused(|s| s.tags = vec!["t".into(); 65]), "tags");
+        assert_eq!(refused(|s| s.args = vec!["a\0b".into()]), "args[0]");
+        assert_eq!(refused(|s| s.args = vec!["x".repeat(2 << 20)]), "args");
+        assert_eq!(refused(|s| (s.main.argv, s.args) = (vec!["a".into()], vec!["b".into()])), "args");
+        assert_eq!(refused(|s| s.pull_credentials = Some(credentials("", "p"))), "pull_credentials.registry");
+        assert_eq!(refused(|s| s.pull_credentials = Some(credentials("r", "\0"))), "pull_credentials.path");
         assert_eq!(refused(|s| s.max_lifetime = Some(Duration::ZERO)), "max_lifetime_seconds");
         assert_eq!(refused(|s| s.max_lifetime = Some(Duration::from_secs(86_401))), "max_lifetime_seconds");
+    }
+
+    fn credentials(registry: &str, path: &str) -> PullCredentials {
+        let text = str::to_owned;
+        PullCredentials { registry: text(registry), store: text("s"), path: text(path), field: String::new() }
+    }
+
+    #[test]
+    fn a_sandbox_that_is_to_idle_has_no_command() {
+        let idle = |value: &str, argv: &[&str], args: &[&str]| {
+            let mut spec = SandboxSpec::new("python:3.11");
+            spec.annotations.insert(MAIN_ANNOTATION.into(), value.into());
+            spec.main.argv = argv.iter().map(|word| (*word).to_owned()).collect();
+            spec.args = args.iter().map(|word| (*word).to_owned()).collect();
+            spec.validate(&Limits::default()).map(|()| spec.must_idle()).map_err(|refused| refused.field)
+        };
+        assert_eq!(idle(MAIN_IDLE, &[], &[]), Ok(true));
+        for refused in [idle("run", &[], &[]), idle(MAIN_IDLE, &["sh"], &[]), idle(MAIN_IDLE, &[], &["x"])] {
+            assert_eq!(refused, Err("annotations[ebbtide.dev/main]".to_owned()));
+        }
+        assert!(!SandboxSpec::new("python:3.11").must_idle());
+    }
+
+    #[test]
+    fn a_spec_of_an_earlier_version_is_read() {
+        let mut json = serde_json::to_value(SandboxSpec::new(HOST_IMAGE)).unwrap();
+        for later in ["args", "pull_credentials", "mounted_files"] {
+            json.as_object_mut().unwrap().remove(later).unwrap();
+        }
+        assert_eq!(serde_json::from_value::<SandboxSpec>(json).unwrap(), SandboxSpec::new(HOST_IMAGE));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod config;
 mod driver;
+mod images;
 mod inheritance;
 mod lock;
 mod log;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ebbtide::{Home, HomeError, HomeLocation};
-use ebbtide_control::{Control, ControlConfig, ControlError, ImageNames};
+use ebbtide_control::{Control, ControlConfig, ControlError};
 use ebbtide_driver::DriverError;
 use ebbtide_linux::OwnCgroup;
 use ebbtide_model::Invalid;
@@ -35,6 +36,7 @@ pub(crate) use ready::Ready;
 use crate::images::{AliasError, AliasFile};
 use crate::signals::Signals;
 use config::{Config, ConfigError};
+use images::HomeImages;
 
 /// How long a daemon that was started on first use waits for one that is just going.
 const PREDECESSOR: Duration = Duration::from_secs(20);
@@ -239,21 +241,10 @@ fn control_config(home: &Home, config: &Config) -> Result<ControlConfig, DaemonE
     let mut control = ControlConfig::new(home.ledger(), boot_id.trim());
     control.limits = config.limits();
     control.default_resources = config.default_resources();
-    control.images = image_names(home, config)?;
+    let aliases = config.aliases().map_err(AliasError::from)?;
+    control.images = Arc::new(HomeImages::new(aliases, AliasFile::of(home)));
     if let Some(creates) = config.max_concurrent_creates() {
         control.max_concurrent_creates = creates;
     }
     Ok(control)
-}
-
-/// What names of images stand for: what the configuration says, and over it what the file says at that time.
-fn image_names(home: &Home, config: &Config) -> Result<ImageNames, DaemonError> {
-    let (file, known) = (AliasFile::of(home), config.aliases().map_err(AliasError::from)?);
-    Ok(ImageNames::new(move |name| {
-        let added = file.read().map_err(|error| match error {
-            AliasError::Invalid(invalid) => invalid,
-            error => Invalid::new("aliases.toml", error.to_string(), "a table [alias] of names"),
-        })?;
-        known.overlaid_with(&added)?.resolve(name).map(str::to_owned)
-    }))
 }

@@ -3,26 +3,29 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ebbtide_driver::{DriverError, RootImage, SandboxPlan};
+use ebbtide_driver::{Capacity, DriverError, SandboxPlan};
 use ebbtide_model::{
-    ErrorReason, HOST_IMAGE, OwnerProcess, Principal, SandboxId, SandboxRecord, SandboxSpec, State,
-    TerminationReason,
+    Amounts, ErrorReason, OwnerProcess, Principal, Quantity, Resources, SandboxId, SandboxRecord,
+    SandboxSpec, State, TerminationReason,
 };
 use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Backoff, must_end};
+use super::{Backoff, command, must_end, prepare};
+use crate::ControlError;
 use crate::engine::Engine;
 use crate::events::EventKind;
 use crate::failpoint::fail_point;
+use crate::images::{ImageRequest, PreparedImage};
 use crate::metrics::{Queue, Step};
 use crate::owner;
 use crate::sandbox::{Ending, Sandbox};
 use crate::store::{Stored, now};
-use crate::{ControlConfig, ControlError};
 
 /// How often a create is repeated while the driver's helper cannot be reached.
 const ATTEMPTS: usize = 5;
+/// A create of this age may have outlived its owner; a younger one leaves that to its init.
+const LONG_AGO: Duration = Duration::from_secs(1);
 
 /// Step *intent*: the record of a new sandbox, in the ledger before anything is made. A request id that was used
 /// for the same spec before answers with the sandbox that it made.
@@ -32,7 +35,7 @@ pub(crate) fn intent(
     spec: SandboxSpec,
     request_id: &str,
 ) -> Result<(SandboxRecord, Option<Arc<Sandbox>>), ControlError> {
-    let record = new_record(&engine.config, principal, spec, request_id)?;
+    let record = new_record(engine, principal, spec, request_id)?;
     // Under the lock, so that a repetition finds the sandbox among the live ones as soon as the ledger has it.
     let mut live = engine.live();
     let earlier = if engine.is_shutting_down() {
@@ -59,13 +62,15 @@ pub(crate) fn intent(
 }
 
 fn new_record(
-    config: &ControlConfig,
+    engine: &Engine,
     principal: &Principal,
     spec: SandboxSpec,
     request_id: &str,
 ) -> Result<SandboxRecord, ControlError> {
+    let config = &engine.config;
     spec.validate(&config.limits)?;
     spec.resources.effective(config.default_resources)?;
+    within_capacity(&spec.resources, &engine.capacity)?;
     if request_id.len() > config.limits.max_name_bytes {
         return Err(ebbtide_model::Invalid::new(
             "request_id",
@@ -75,6 +80,7 @@ fn new_record(
         .into());
     }
     let owner = OwnerProcess::from_annotations(&spec.annotations)?;
+    config.images.check(&ImageRequest::of(&spec))?;
     let created_at = now();
     Ok(SandboxRecord {
         id: SandboxId::generate(),
@@ -90,11 +96,35 @@ fn new_record(
         started_at: None,
         ended_at: None,
         boot_id: config.boot_id.clone(),
+        made_of: None,
         request_id: request_id.to_owned(),
     })
 }
 
-/// The steps from *admit* to *running*. What fails becomes an ending; the caller goes on to it.
+/// Whether this machine could ever set aside what is asked for. A limit may be higher; one alone is a request too.
+fn within_capacity(asked: &Resources, there_is: &Capacity) -> Result<(), ControlError> {
+    let side = |of: fn(&Amounts) -> Option<&Quantity>| match of(&asked.requests) {
+        Some(request) => Some(("requests", request)),
+        None => of(&asked.limits).map(|limit| ("limits", limit)),
+    };
+    let above = |side: &str, name: &str, asked: &Quantity, available: String| {
+        let field = format!("resources.{side}.{name}");
+        Err(ControlError::AboveCapacity { field, asked: asked.to_string(), available })
+    };
+    if let Some((side, cpu)) = side(|amounts| amounts.cpu.as_ref())
+        && cpu.milli() > Some(there_is.cpu_milli)
+    {
+        return above(side, "cpu", cpu, format!("{}m", there_is.cpu_milli));
+    }
+    if let Some((side, memory)) = side(|amounts| amounts.memory.as_ref())
+        && memory.units() > Some(there_is.memory_bytes)
+    {
+        return above(side, "memory", memory, format!("{} bytes", there_is.memory_bytes));
+    }
+    Ok(())
+}
+
+/// The steps from *prepare* to *running*. What fails becomes an ending; the caller goes on to it.
 pub(super) async fn run(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>, resumed: bool) {
     if let Err(ending) = steps(engine, sandbox, resumed).await {
         tracing::info!(reason = %ending.reason, "not made");
@@ -103,9 +133,12 @@ pub(super) async fn run(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>, resumed: b
 }
 
 async fn steps(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>, resumed: bool) -> Result<(), Ending> {
+    // Held until the sandbox holds it itself.
+    let Some(image) = prepare::run(engine, sandbox).await? else { return Ok(()) };
+    fail_point!("create.prepare.after");
     let Some(_permit) = admit(engine, sandbox).await? else { return Ok(()) };
     fail_point!("create.admit.after");
-    let plan = resolve(engine, sandbox, resumed)?;
+    let plan = resolve(engine, sandbox, &image, resumed)?;
     fail_point!("create.resolve.after");
     make(engine, sandbox, &plan).await?;
     sandbox.started(now());
@@ -130,14 +163,21 @@ async fn admit<'a>(engine: &'a Engine, sandbox: &Sandbox) -> Result<Option<Semap
     }
 }
 
-/// Step *resolve*: what exactly is to be made. A create that a crash interrupted may have lost its sense meanwhile.
-fn resolve(engine: &Engine, sandbox: &Sandbox, resumed: bool) -> Result<SandboxPlan, Ending> {
+/// Step *resolve*: what exactly is to be made. A create that a crash interrupted, or whose image took its time, may have
+/// lost its sense meanwhile.
+fn resolve(
+    engine: &Engine,
+    sandbox: &Sandbox,
+    image: &PreparedImage,
+    resumed: bool,
+) -> Result<SandboxPlan, Ending> {
     let record = sandbox.record();
     let lifetime = sandbox.expires.saturating_duration_since(Instant::now());
     if lifetime.is_zero() {
         return Err(expired());
     }
-    if resumed && record.owner.is_some_and(owner::is_gone) {
+    let waited = now().duration_since(record.created_at).is_ok_and(|age| age > LONG_AGO);
+    if (resumed || waited) && record.owner.is_some_and(owner::is_gone) {
         return Err(
             Ending::new(TerminationReason::OwnerGone).with_message("its owner died before it was made")
         );
@@ -149,27 +189,16 @@ fn resolve(engine: &Engine, sandbox: &Sandbox, resumed: bool) -> Result<SandboxP
         .map_err(|invalid| failed(&invalid))?;
     Ok(SandboxPlan {
         id: record.id,
-        image: root_image(engine, &record.spec.image)?,
-        main: record.spec.main,
-        user: None,
-        stop_signal: None,
+        image: image.root.clone(),
+        main: command::main(&record.spec, &image.defaults, &image.root),
+        user: image.defaults.user.clone(),
+        stop_signal: image.defaults.stop_signal,
         files: record.spec.mounted_files,
         resources,
         lifetime,
         owner: record.owner,
         owner_grace: engine.config.limits.owner_grace,
     })
-}
-
-/// What the name of an image stands for.
-fn root_image(engine: &Engine, name: &str) -> Result<RootImage, Ending> {
-    let image = engine.config.images.resolve(name).map_err(|invalid| failed(&invalid))?;
-    if image == HOST_IMAGE {
-        return Ok(RootImage::Host);
-    }
-    let help =
-        format!("use {HOST_IMAGE:?}, or let the name stand for it: ebb image alias {image} {HOST_IMAGE}");
-    Err(failed(&DriverError::UnknownImage { image, help }))
 }
 
 /// Step *driver*: makes it. Repeated while the driver's helper is being replaced, which is no fault of the sandbox.

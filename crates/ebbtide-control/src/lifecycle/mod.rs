@@ -1,6 +1,7 @@
 //! The life of one sandbox, as one task that goes through named steps.
 //!
-//! create: *intent* (recorded by the call) → *admit* (its turn) → *resolve* → *driver* (made) → *running*
+//! create: *intent* (recorded by the call) → *prepare* (its image) → *admit* (its turn) → *resolve* → *driver* (made) →
+//!         *running*
 //! stop:   *ending* (recorded by the call) → *driver* (asked to stop, waited for) → *destroy* → *tombstone*
 //!
 //! The task is the guard too: whatever a create has come to, the task goes on to the ending, so what a failed step
@@ -8,8 +9,10 @@
 //! is not terminal, from which reconcile goes on at the right step. Requests only ever record an ending and leave;
 //! no client that goes away takes a clean-up with it.
 
+mod command;
 mod create;
 mod ending;
+mod prepare;
 mod verdict;
 mod watch;
 

@@ -36,7 +36,7 @@ fn known(record: &SandboxRecord, report: Option<&EndReport>, killed: bool) -> Op
     if record.exit_code.is_some() {
         return record.exit_code;
     }
-    let idle = record.spec.main.argv.is_empty();
+    let idle = record.idles();
     match report {
         Some(EndReport { cause: EndCause::InitKilled, .. }) => None,
         Some(EndReport { exit: Some(exit), .. }) => Some(exit.code()),

@@ -11,7 +11,8 @@ use rusqlite::{OptionalExtension as _, Row, named_params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// The columns in the order that [`record`] reads them.
+/// The columns in the order that [`record`] reads them. After them it reads `made_of`, which the ledger of an earlier
+/// version does not have.
 pub(super) const COLUMNS: &str = "id, principal, request_id, state, reason, message, exit_code, created, started, \
                                   ended, deadline, kill_at, boot_id, owner, spec";
 
@@ -109,7 +110,7 @@ fn insert_row(connection: &rusqlite::Connection, record: &SandboxRecord) -> Resu
     Ok(rows == 1)
 }
 
-/// Reads the [`COLUMNS`] of a row.
+/// Reads the [`COLUMNS`] of a row, and `made_of`.
 pub(super) fn record(row: &Row<'_>) -> Result<Stored, rusqlite::Error> {
     let state = named(row, 3, State::ALL, State::as_str)?;
     let reason = match row.get_ref(4)? {
@@ -117,6 +118,7 @@ pub(super) fn record(row: &Row<'_>) -> Result<Stored, rusqlite::Error> {
         _ => Some(named(row, 4, TerminationReason::ALL, TerminationReason::as_str)?),
     };
     let owner: Option<String> = row.get(13)?;
+    let made_of: Option<String> = row.get(15)?;
     let record = SandboxRecord {
         id: parsed(row, 0)?,
         principal: parsed(row, 1)?,
@@ -132,6 +134,7 @@ pub(super) fn record(row: &Row<'_>) -> Result<Stored, rusqlite::Error> {
         boot_id: row.get(12)?,
         owner: owner.map(|text| unjson(13, &text)).transpose()?,
         spec: unjson(14, row.get_ref(14)?.as_str()?)?,
+        made_of: made_of.map(|text| unjson(15, &text)).transpose()?,
     };
     Ok(Stored { record, kill_at: row.get::<_, Option<i64>>(11)?.map(from_millis) })
 }

@@ -79,13 +79,14 @@ impl Store {
             let transaction = connection.transaction()?;
             {
                 let mut statement = transaction.prepare_cached(
-                    "UPDATE sandbox SET state = :running, started = :started
+                    "UPDATE sandbox SET state = :running, started = :started, made_of = coalesce(:made_of, made_of)
                      WHERE id = :id AND state IN (:pending, :creating)",
                 )?;
                 for record in running {
                     statement.execute(named_params! {
                         ":id": record.id.as_str(),
                         ":started": record.started_at.map(codec::millis),
+                        ":made_of": record.made_of.as_ref().map(codec::json).transpose()?,
                         ":running": State::Running.as_str(),
                         ":pending": State::Pending.as_str(),
                         ":creating": State::Creating.as_str(),
@@ -200,6 +201,7 @@ impl Store {
                 ":started": started,
                 ":ended": ended,
                 ":kill_at": kill_at,
+                ":made_of": record.made_of.as_ref().map(codec::json).transpose()?,
             })
         };
         match run().map_err(self.fail(step))? {
@@ -231,5 +233,5 @@ impl Store {
 /// All that changes of a record. A record that has ended is never touched.
 const UPDATE: &str = "
 UPDATE sandbox SET state = :state, reason = :reason, message = :message, exit_code = :exit_code, started = :started,
-    ended = :ended, kill_at = coalesce(:kill_at, kill_at)
+    ended = :ended, kill_at = coalesce(:kill_at, kill_at), made_of = coalesce(:made_of, made_of)
 WHERE id = :id AND ended IS NULL";

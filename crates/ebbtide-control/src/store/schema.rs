@@ -14,7 +14,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::LedgerError;
 
 /// The form that this version writes.
-pub(super) const VERSION: i64 = 2;
+pub(super) const VERSION: i64 = 3;
 
 /// Spec and owner never change and are only read whole, so they are JSON; all that changes or is searched for is
 /// a column. `ended` is set in the same breath as a terminal state, and is what terminal means in queries.
@@ -48,7 +48,10 @@ PRAGMA user_version = 1;
 ///
 /// 2: what mounted files hold, apart from the record, which is rewritten at each change. It is needed only until the
 /// sandbox runs, since a create may have to be gone on with by another daemon.
-const MIGRATIONS: [&str; 1] = ["
+///
+/// 3: the image that a sandbox was made of. Until then there was none but the host's own programs.
+const MIGRATIONS: [&str; 2] = [
+    "
 CREATE TABLE mounted (
     id      TEXT PRIMARY KEY,
     content BLOB NOT NULL
@@ -57,7 +60,13 @@ CREATE TRIGGER mounted_made AFTER UPDATE OF state ON sandbox WHEN new.state NOT 
     DELETE FROM mounted WHERE id = new.id;
 END;
 PRAGMA user_version = 2;
-"];
+",
+    r#"
+ALTER TABLE sandbox ADD COLUMN made_of TEXT;
+UPDATE sandbox SET made_of = '{"digest":null,"command":[]}';
+PRAGMA user_version = 3;
+"#,
+];
 
 /// Opens the ledger for writing, and makes it if there is none.
 pub(super) fn open(path: &Path) -> Result<Connection, LedgerError> {

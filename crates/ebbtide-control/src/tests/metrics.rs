@@ -46,6 +46,8 @@ async fn a_life_is_counted_step_by_step() {
         ("ebbtide_sandboxes{state=\"running\"}", 0.0),
         ("ebbtide_waiting{queue=\"create\"}", 0.0),
         ("ebbtide_waiting{queue=\"destroy\"}", 0.0),
+        ("ebbtide_waiting{queue=\"image\"}", 0.0),
+        ("ebbtide_step_seconds_count{step=\"prepare\"}", 2.0),
         ("ebbtide_step_seconds_count{step=\"queue\"}", 2.0),
         ("ebbtide_step_seconds_count{step=\"create\"}", 1.0),
         ("ebbtide_step_seconds_count{step=\"first_exec\"}", 1.0),

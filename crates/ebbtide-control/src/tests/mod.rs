@@ -5,6 +5,7 @@ mod endings;
 mod events;
 #[cfg(feature = "fail-points")]
 mod failpoints;
+mod images;
 mod ledger;
 mod listing;
 mod metrics;

@@ -37,7 +37,7 @@ async fn intent_only(home: &Home, spec: SandboxSpec) -> SandboxId {
 
 async fn outcomes(home: &Home) -> (Control, BTreeMap<SandboxId, Outcome>) {
     let driver = FakeDriver::on(Arc::clone(&home.world));
-    let engine = Arc::new(crate::engine::Engine::new(home.config.clone(), Arc::new(driver)).unwrap());
+    let engine = Arc::new(crate::engine::Engine::open(home.config.clone(), Arc::new(driver)).await.unwrap());
     let outcomes = crate::reconcile::pass(&engine).await.unwrap();
     engine.tasks.close().await;
     drop(engine);

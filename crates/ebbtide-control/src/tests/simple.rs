@@ -9,22 +9,6 @@ use ebbtide_model::{ErrorReason, ExitStatus, State, StopOptions, TerminationReas
 use super::*;
 
 #[tokio::test]
-async fn the_name_of_an_image_is_resolved_once_and_shown_as_it_was_asked_for() {
-    let mut home = Home::new();
-    home.config.images = crate::ImageNames::new(|name| match name {
-        "python:3.11" => Ok("host".to_owned()),
-        name => Err(ebbtide_model::Invalid::new("images.alias", format!("no {name}"), "python:3.11")),
-    });
-    let control = home.open().await;
-    let id = running(&control, SandboxSpec::new("python:3.11")).await;
-    assert_eq!(control.get(&ME, &id).await.unwrap().spec.image, "python:3.11");
-    let refused = create(&control, SandboxSpec::new("circle")).await;
-    let record = wait(&control, &refused).await;
-    assert_eq!(record.state, State::Failed);
-    assert!(record.message.contains("no circle"), "{}", record.message);
-}
-
-#[tokio::test]
 async fn a_sandbox_is_made_used_stopped_and_gone() {
     let home = Home::new();
     let control = home.open().await;

@@ -124,6 +124,7 @@ mod tests {
             started_at: None,
             ended_at: None,
             deadline: SystemTime::UNIX_EPOCH,
+            made_of: None,
             boot_id: "boot".into(),
             request_id: String::new(),
         }
