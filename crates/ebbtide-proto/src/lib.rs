@@ -5,6 +5,7 @@
 //! version cannot do is refused by name: a field that is not understood is never ignored.
 
 mod exec;
+mod field;
 mod refusal;
 mod resources;
 mod show;
@@ -12,6 +13,7 @@ mod spec;
 mod unsupported;
 
 pub use exec::{exec_command, window_size};
+pub use field::CreateFields;
 pub use refusal::Refusal;
 pub use show::{RUNNER_ID, Shown, sandbox_message, state_from_message, timestamp};
 pub use spec::sandbox_spec;

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ebbtide_model::{EffectiveResources, Invalid, SandboxRecord, SandboxSpec, State, TerminationReason};
+use ebbtide_model::{
+    EffectiveResources, Invalid, PullCredentials, SandboxRecord, SandboxSpec, State, TerminationReason,
+};
 use prost_types::Timestamp;
 
 use crate::coreweave::sandbox::v1 as wire;
@@ -58,11 +60,18 @@ pub fn sandbox_message(record: SandboxRecord, shown: &Shown) -> wire::Sandbox {
 
 fn spec_message(spec: SandboxSpec) -> wire::SandboxSpec {
     let mut argv = spec.main.argv.into_iter();
+    // Where they are, which is no secret; what they are has never come this far.
+    let pull_credentials = spec.pull_credentials.map(|credentials| {
+        let PullCredentials { registry, store: store_name, path, field } = credentials;
+        let credentials = Some(wire::SecretSource { store_name, path, field });
+        wire::ImagePullCredentials { registry, credentials }
+    });
     let container = wire::Container {
         name: spec.container_name,
         image: spec.image,
         command: argv.next().unwrap_or_default(),
-        args: argv.collect(),
+        args: argv.chain(spec.args).collect(),
+        image_pull_credentials: pull_credentials,
         environment_variables: spec.main.env.into_iter().collect(),
         resource_requirements: resources::echo(&spec.resources),
         working_dir: spec.main.working_dir.unwrap_or_default(),
@@ -159,6 +168,7 @@ mod tests {
             ended_at: None,
             deadline: UNIX_EPOCH + Duration::from_secs(3700),
             boot_id: String::new(),
+            made_of: None,
             request_id: String::new(),
         }
     }

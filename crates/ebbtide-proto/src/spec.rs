@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ebbtide_model::{Command, HOST_IMAGE, Invalid, MountedFile, SandboxSpec};
+use ebbtide_model::{Command, HOST_IMAGE, Invalid, MountedFile, PullCredentials, SandboxSpec};
 
 use crate::coreweave::sandbox::v1 as wire;
 use crate::refusal::unless;
@@ -45,11 +45,9 @@ pub fn sandbox_spec(sandbox: Option<wire::Sandbox>) -> Result<SandboxSpec, Refus
 fn container_spec(container: wire::Container) -> Result<SandboxSpec, Refusal> {
     const FIELD: &str = "spec.containers[0]";
     unsupported::refuse_in_container(FIELD, &container)?;
-    let argv = if container.command.is_empty() {
-        unless(container.args.is_empty(), &format!("{FIELD}.args"), "arguments without a command are")?;
-        Vec::new()
-    } else {
-        std::iter::once(container.command).chain(container.args).collect()
+    let (argv, args) = match container.command.is_empty() {
+        true => (Vec::new(), container.args),
+        false => (std::iter::once(container.command).chain(container.args).collect(), Vec::new()),
     };
     let or = |text: String, default: &str| if text.is_empty() { default.to_owned() } else { text };
     let image = or(container.image, HOST_IMAGE);
@@ -60,6 +58,8 @@ fn container_spec(container: wire::Container) -> Result<SandboxSpec, Refusal> {
             env: container.environment_variables.into_iter().collect(),
             working_dir: Some(container.working_dir).filter(|dir| !dir.is_empty()),
         },
+        args,
+        pull_credentials: container.image_pull_credentials.and_then(pull_credentials),
         resources: resources::read(FIELD, container.resources, container.resource_requirements)?,
         mounted_files: container
             .files
@@ -68,6 +68,14 @@ fn container_spec(container: wire::Container) -> Result<SandboxSpec, Refusal> {
             .collect(),
         ..SandboxSpec::new(image)
     })
+}
+
+/// Where the credentials are; none where the message is as good as absent.
+fn pull_credentials(credentials: wire::ImagePullCredentials) -> Option<PullCredentials> {
+    let is_absent = credentials == wire::ImagePullCredentials::default();
+    let wire::ImagePullCredentials { registry, credentials } = credentials;
+    let wire::SecretSource { store_name: store, path, field } = credentials.unwrap_or_default();
+    (!is_absent).then_some(PullCredentials { registry, store, path, field })
 }
 
 #[cfg(test)]
@@ -100,6 +108,30 @@ mod tests {
     }
 
     #[test]
+    fn args_alone_are_for_the_images_own_program() {
+        let spec = sandbox_spec(request(|_, c| c.args = vec!["-c".into(), "exit 7".into()])).unwrap();
+        assert_eq!((spec.main.argv.len(), spec.args), (0, vec!["-c".to_owned(), "exit 7".to_owned()]));
+    }
+
+    #[test]
+    fn pull_credentials_are_named_by_store_and_place() {
+        let read = |credentials| {
+            sandbox_spec(request(|_, c| c.image_pull_credentials = Some(credentials)))
+                .unwrap()
+                .pull_credentials
+        };
+        assert_eq!(read(wire::ImagePullCredentials::default()), None);
+        let source = wire::SecretSource { store_name: "s".into(), path: "p".into(), field: "f".into() };
+        let credentials =
+            wire::ImagePullCredentials { registry: "r.example".into(), credentials: Some(source) };
+        let [registry, store, path, field] = ["r.example", "s", "p", "f"].map(str::to_owned);
+        assert_eq!(read(credentials), Some(PullCredentials { registry, store, path, field }));
+        // Half of them is no less than a request for them; the model refuses it by name.
+        let half = wire::ImagePullCredentials { registry: "r.example".into(), credentials: None };
+        assert_eq!(read(half).unwrap().store, "");
+    }
+
+    #[test]
     fn mounted_files_are_taken_with_their_content() {
         let spec = sandbox_spec(request(|_, c| {
             c.files.push(wire::FileMount { path: "/etc/x".into(), content: b"\0x".to_vec().into() });
@@ -116,7 +148,6 @@ mod tests {
         };
         for (field, refusal) in [
             ("spec.containers[1]", refused(|s, _| s.containers.push(Default::default()))),
-            ("spec.containers[0].args", refused(|_, c| c.args.push("x".into()))),
             ("spec.containers[0].resource_requirements.limits.gpu", refused(|_, c| gpu(c))),
             ("spec.containers[0].secret_stores", refused(|_, c| c.secret_stores.push(Default::default()))),
             ("spec.services", refused(|s, _| s.services.push(Default::default()))),

@@ -85,10 +85,10 @@ pub(crate) fn refuse_in_container(field: &str, container: &wire::Container) -> R
         resource_requirements: _,
         working_dir: _,
         files: _,
+        image_pull_credentials: _,
         volume_mounts,
         secret_stores,
         security_context,
-        image_pull_credentials,
         // The only container is the primary one, whether it says so or not.
         primary: _,
         startup_probe,
@@ -96,8 +96,6 @@ pub(crate) fn refuse_in_container(field: &str, container: &wire::Container) -> R
     let check = |unset, name: &str, what| unless(unset, &format!("{field}.{name}"), what);
     check(volume_mounts.is_empty(), "volume_mounts", "volumes are")?;
     check(secret_stores.is_empty(), "secret_stores", "secrets are")?;
-    let credentials = image_pull_credentials.as_ref();
-    check(credentials.is_none_or(is_default), "image_pull_credentials", "pull credentials are")?;
     check(startup_probe.as_ref().is_none_or(is_default), "startup_probe", "probes are")?;
     let Some(context) = security_context else { return Ok(()) };
     let wire::SecurityContext {
@@ -214,11 +212,6 @@ mod tests {
             (InvalidRequest, "spec.runtime_class_selection", said(|s, _| s.runtime_class_selection = 77)),
             (NotImplemented, "c.volume_mounts", said(|_, c| c.volume_mounts.push(Default::default()))),
             (NotImplemented, "c.secret_stores", said(|_, c| c.secret_stores.push(Default::default()))),
-            (
-                NotImplemented,
-                "c.image_pull_credentials",
-                said(|_, c| c.image_pull_credentials.get_or_insert_default().registry = "r".into()),
-            ),
             (
                 NotImplemented,
                 "c.startup_probe",

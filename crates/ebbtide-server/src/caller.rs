@@ -55,7 +55,7 @@ impl Caller {
         match self.uid {
             Some(uid) => owner::check(process, uid),
             None => Err(Invalid::new(
-                format!("spec.annotations[{OWNER_PID_ANNOTATION}]"),
+                format!("annotations[{OWNER_PID_ANNOTATION}]"),
                 "names a process of the daemon's machine, which nobody over the network owns",
                 "no owner; a lifetime bounds the sandbox",
             )),

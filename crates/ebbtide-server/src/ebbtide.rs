@@ -1,6 +1,7 @@
 //! `ebbtide.v1`: what Ebbtide's own clients need beyond the public protocol.
 
 use ebbtide_control::Control;
+use ebbtide_model::MadeOf;
 use ebbtide_proto::coreweave::sandbox::v1 as wire;
 use ebbtide_proto::ebbtide::v1 as own;
 use ebbtide_proto::ebbtide::v1::ebbtide_service_server::EbbtideService;
@@ -65,6 +66,17 @@ impl EbbtideService for Ebbtide {
             }
             () = ending.begun() => Err(errors::ending()),
         }
+    }
+
+    async fn sandbox_image(
+        &self,
+        request: Request<own::SandboxImageRequest>,
+    ) -> Result<Response<own::SandboxImageResponse>, Status> {
+        let caller = Caller::from_request(&request)?;
+        let id = request.into_inner().sandbox_id;
+        let record = self.control.get(&caller.principal, &id).await.map_err(errors::control)?;
+        let MadeOf { digest, command } = record.made_of.unwrap_or_default();
+        Ok(Response::new(own::SandboxImageResponse { digest: digest.unwrap_or_default(), command }))
     }
 
     async fn events(

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ebbtide_control::ControlError;
 use ebbtide_driver::{DriverError, FileError, FileErrorKind};
 use ebbtide_model::{ErrorReason, Invalid};
-use ebbtide_proto::{ERROR_DOMAIN, MAX_MESSAGE_BYTES, RUNNER_ID, Refusal};
+use ebbtide_proto::{CreateFields, ERROR_DOMAIN, MAX_MESSAGE_BYTES, RUNNER_ID, Refusal};
 use tonic::codegen::http::{HeaderMap, Response};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
@@ -20,8 +20,22 @@ pub(crate) fn control(error: ControlError) -> Status {
     match error {
         ControlError::Invalid(refused) => invalid(refused),
         ControlError::Driver(DriverError::File(error)) => file(error, ""),
+        ControlError::AboveCapacity { ref field, .. } => {
+            status(error.reason(), &error.to_string(), Some(field))
+        }
         error => status(error.reason(), &error.to_string(), None),
     }
+}
+
+/// As [`control`]; a refused field is named as the caller of a create wrote it.
+pub(crate) fn create(error: ControlError, fields: CreateFields) -> Status {
+    control(match error {
+        ControlError::Invalid(refused) => fields.located(refused).into(),
+        ControlError::AboveCapacity { field, asked, available } => {
+            ControlError::AboveCapacity { field: fields.locate(&field), asked, available }
+        }
+        error => error,
+    })
 }
 
 /// As [`control`]; an error about a file names what was to be done with it.

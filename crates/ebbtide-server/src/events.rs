@@ -97,6 +97,7 @@ fn message(item: &EventItem) -> own::Event {
 fn kind_message(kind: EventKind) -> own::EventKind {
     match kind {
         EventKind::Created => own::EventKind::Created,
+        EventKind::Preparing => own::EventKind::Preparing,
         EventKind::Running => own::EventKind::Running,
         EventKind::Stopping(_) => own::EventKind::Stopping,
         EventKind::Stopped { .. } => own::EventKind::Stopped,

@@ -10,7 +10,7 @@ use ebbtide_model::{Invalid, OWNER_PID_ANNOTATION, OWNER_START_TIME_ANNOTATION, 
 /// The annotation that is wrong.
 pub(crate) fn check(owner: OwnerProcess, uid: u32) -> Result<(), Invalid> {
     let refused = |annotation: &str, problem: &str, accepted: &str| {
-        Invalid::new(format!("spec.annotations[{annotation}]"), problem, accepted)
+        Invalid::new(format!("annotations[{annotation}]"), problem, accepted)
     };
     let read = |file: &str| fs::read_to_string(format!("/proc/{}/{file}", owner.pid)).ok();
     // The user first: should another process take the number in between, then the start time tells.
@@ -74,7 +74,7 @@ mod tests {
         let field = |owner, uid| check(owner, uid).unwrap_err().field;
         let me = myself();
         let (pid, start) =
-            ("spec.annotations[ebbtide.dev/owner-pid]", "spec.annotations[ebbtide.dev/owner-start-time]");
+            ("annotations[ebbtide.dev/owner-pid]", "annotations[ebbtide.dev/owner-start-time]");
         assert_eq!(field(OwnerProcess { pid: i32::MAX as u32, ..me }, my_uid()), pid);
         assert_eq!(field(OwnerProcess { start_time: me.start_time + 1, ..me }, my_uid()), start);
         assert_eq!(field(me, my_uid() + 1), pid);

@@ -4,7 +4,9 @@ use ebbtide_control::{Control, ControlError, ListFilter, PurgeFilter};
 use ebbtide_model::{ErrorReason, Invalid, Limits, OwnerProcess, SandboxRecord, StopOptions};
 use ebbtide_proto::coreweave::sandbox::v1 as wire;
 use ebbtide_proto::coreweave::sandbox::v1::sandbox_service_server::SandboxService;
-use ebbtide_proto::{RUNNER_ID, Refusal, Shown, sandbox_message, sandbox_spec, state_from_message};
+use ebbtide_proto::{
+    CreateFields, RUNNER_ID, Refusal, Shown, sandbox_message, sandbox_spec, state_from_message,
+};
 use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -41,12 +43,15 @@ impl SandboxService for Sandboxes {
     ) -> Result<Response<wire::Sandbox>, Status> {
         let caller = Caller::from_request(&request)?;
         let wire::CreateSandboxRequest { sandbox, request_id } = request.into_inner();
+        let fields = CreateFields::of(sandbox.as_ref());
+        let refused = |error: ControlError| errors::create(error, fields);
         let spec = sandbox_spec(sandbox).map_err(errors::refusal)?;
-        if let Some(process) = OwnerProcess::from_annotations(&spec.annotations).map_err(errors::invalid)? {
-            caller.check_owner(process).map_err(errors::invalid)?;
+        let owner =
+            OwnerProcess::from_annotations(&spec.annotations).map_err(|invalid| refused(invalid.into()))?;
+        if let Some(process) = owner {
+            caller.check_owner(process).map_err(|invalid| refused(invalid.into()))?;
         }
-        let record =
-            self.control.create(&caller.principal, spec, &request_id).await.map_err(errors::control)?;
+        let record = self.control.create(&caller.principal, spec, &request_id).await.map_err(refused)?;
         Ok(Response::new(self.message(record)))
     }
 

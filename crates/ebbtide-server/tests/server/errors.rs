@@ -97,6 +97,56 @@ async fn values_out_of_range_are_refused_by_field() {
 }
 
 #[tokio::test]
+async fn what_is_refused_before_it_is_made_names_the_field_that_the_caller_wrote() {
+    let daemon = Daemon::start().await;
+    let mut client = daemon.client().await;
+    let large = || wire::Resources { memory: "1Pi".into(), ..Default::default() };
+    let sided = || wire::ResourceRequirements { requests: Some(large()), limits: None };
+    let source = || wire::SecretSource { store_name: "s".into(), path: "p".into(), ..Default::default() };
+    let nowhere = || wire::ImagePullCredentials { credentials: Some(source()), ..Default::default() };
+    let (refused, above) = ("CWSANDBOX_INVALID_REQUEST", "CWSANDBOX_RESOURCE_CEILING_EXCEEDED");
+    for (answer, expected, name) in [
+        (client.create(|spec, _| spec.tags.push(String::new())).await, refused, "spec.tags"),
+        (client.create(|_, c| c.args.push("\0".into())).await, refused, "spec.containers[0].args[0]"),
+        (client.create(|_, c| c.image = "x".into()).await, refused, "spec.containers[0].image"),
+        (
+            client.create(|_, c| c.image_pull_credentials = Some(nowhere())).await,
+            refused,
+            "spec.containers[0].image_pull_credentials.registry",
+        ),
+        (
+            client
+                .create(|spec, _| drop(spec.annotations.insert("ebbtide.dev/main".into(), "x".into())))
+                .await,
+            refused,
+            "spec.annotations[ebbtide.dev/main]",
+        ),
+        (
+            client
+                .create(|spec, _| drop(spec.annotations.insert("ebbtide.dev/owner-pid".into(), "1".into())))
+                .await,
+            refused,
+            "spec.annotations[ebbtide.dev/owner-start-time]",
+        ),
+        (
+            client.create(|_, c| c.resources = Some(large())).await,
+            above,
+            "spec.containers[0].resources.memory",
+        ),
+        (
+            client.create(|_, c| c.resource_requirements = Some(sided())).await,
+            above,
+            "spec.containers[0].resource_requirements.requests.memory",
+        ),
+    ] {
+        let status = answer.unwrap_err();
+        assert_eq!((status.code(), reason(&status).as_str()), (Code::InvalidArgument, expected));
+        assert_eq!(field(&status), name);
+        assert!(status.message().starts_with(name), "{}", status.message());
+    }
+}
+
+#[tokio::test]
 async fn methods_that_do_not_exist_yet_say_so() {
     let daemon = Daemon::start().await;
     let client = daemon.client().await;
