@@ -54,6 +54,12 @@ pub(crate) enum Failure {
     /// The program's name is empty.
     #[error("the command is empty; leave it out for a sandbox that idles")]
     EmptyCommand,
+    /// Neither the caller nor the image says what to run.
+    #[error("image {image:?} has no command of its own; say what to run")]
+    NoCommand {
+        /// The image.
+        image: String,
+    },
     /// The command is not in the sandbox.
     #[error("{0}")]
     CommandNotFound(String),
@@ -169,6 +175,7 @@ impl Failure {
     fn help(&self) -> Option<&'static str> {
         match self {
             Self::NeedsRoot => Some("sudo ebb ..."),
+            Self::NoCommand { .. } => Some("ebb run --image NAME -- COMMAND"),
             Self::NoTerminal => Some("ebb exec ID -- COMMAND, without -t"),
             Self::NoSuchSandbox { .. } => Some("ebb list --all"),
             Self::Ambiguous { .. } => Some("ebb list"),

@@ -11,6 +11,7 @@ mod images;
 mod screen;
 mod signals;
 mod spec;
+mod starting;
 mod table;
 mod terminal;
 mod verbs;

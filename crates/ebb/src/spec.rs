@@ -5,12 +5,12 @@ use std::str::FromStr;
 
 use clap::Args;
 use ebbtide::proto::coreweave::sandbox::v1 as wire;
-use ebbtide_model::{HOST_IMAGE, Invalid, OwnerProcess, Quantity};
+use ebbtide_model::{HOST_IMAGE, Invalid, MAIN_ANNOTATION, MAIN_IDLE, OwnerProcess, Quantity};
 
 /// What a new sandbox is to be like.
 #[derive(Debug, Args)]
 pub(crate) struct SpecArgs {
-    /// The image of the root file system.
+    /// The image of the root file system; it is pulled if it is not here.
     #[arg(long, default_value = HOST_IMAGE)]
     image: String,
     /// A variable of the command's environment; may be repeated.
@@ -39,12 +39,25 @@ impl SpecArgs {
         self.env.iter().map(|Variable { name, value }| (name.clone(), value.clone())).collect()
     }
 
+    /// The image as it was asked for.
+    pub(crate) fn image(&self) -> &str {
+        &self.image
+    }
+
+    /// Whether the image is another than the host's own programs, which are always here.
+    pub(crate) fn has_image(&self) -> bool {
+        self.image != HOST_IMAGE
+    }
+
     /// The request. An empty `main` makes an idle sandbox; only a main command gets the environment here, so
     /// that what an exec is given is not written to the ledger.
     pub(crate) fn spec(&self, main: &[String], owner: Option<OwnerProcess>) -> wire::SandboxSpec {
         let mut annotations = BTreeMap::new();
         if let Some(owner) = owner {
             owner.annotate(&mut annotations);
+        }
+        if main.is_empty() && self.has_image() {
+            annotations.insert(MAIN_ANNOTATION.to_owned(), MAIN_IDLE.to_owned());
         }
         let bounds = wire::Resources {
             cpu: self.cpu.as_ref().map(ToString::to_string).unwrap_or_default(),

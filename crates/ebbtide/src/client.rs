@@ -47,6 +47,15 @@ pub struct Select {
     pub show_terminated: bool,
 }
 
+/// The image that a sandbox was made of.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SandboxImage {
+    /// The digest of its manifest; `None` for the host's own programs, and while it is not known.
+    pub digest: Option<String>,
+    /// Its own command, whether or not that is what runs; empty if it has none.
+    pub command: Vec<String>,
+}
+
 /// What a purge did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PurgeAnswer {
@@ -113,6 +122,17 @@ impl Client {
     pub async fn get(&self, id: &str) -> Result<wire::Sandbox, Error> {
         let request = wire::GetSandboxRequest { sandbox_id: id.to_owned() };
         Ok(self.sandboxes.clone().get_sandbox(request).await?.into_inner())
+    }
+
+    /// The image that a sandbox was made of, once it runs.
+    ///
+    /// # Errors
+    /// When the call fails.
+    pub async fn sandbox_image(&self, id: &str) -> Result<SandboxImage, Error> {
+        let request = own::SandboxImageRequest { sandbox_id: id.to_owned() };
+        let own::SandboxImageResponse { digest, command } =
+            self.own().sandbox_image(request).await?.into_inner();
+        Ok(SandboxImage { digest: Some(digest).filter(|digest| !digest.is_empty()), command })
     }
 
     /// Every sandbox that is selected, from all pages.
@@ -230,21 +250,44 @@ impl Client {
         Ok(self.own().wait(request).await?.into_inner())
     }
 
-    /// Waits until commands can be run in a sandbox, or it has ended, or `limit` has passed.
+    /// Waits until commands can be run in a sandbox, or it has ended, or `limit` has passed without a word of what it
+    /// waits for: while its image is being pulled, for example, that is said anew all the time.
     ///
     /// # Errors
     /// When a call fails.
     pub async fn wait_started(&self, id: &str, limit: Duration) -> Result<wire::Sandbox, Error> {
-        let deadline = Instant::now() + limit;
+        self.wait_started_showing(id, limit, |_| ()).await
+    }
+
+    /// As [`Client::wait_started`]; each look at the sandbox is shown to `show`.
+    ///
+    /// # Errors
+    /// As [`Client::wait_started`].
+    pub async fn wait_started_showing(
+        &self,
+        id: &str,
+        limit: Duration,
+        show: impl Fn(&wire::Sandbox),
+    ) -> Result<wire::Sandbox, Error> {
+        let mut deadline = Instant::now() + limit;
         let (mut pause, longest) = PAUSES;
+        let mut said = String::new();
         loop {
             let sandbox = self.get(id).await?;
-            let state = sandbox.status.as_ref().map(wire::SandboxStatus::state).unwrap_or_default();
+            let (state, reason) = match &sandbox.status {
+                Some(status) => (status.state(), status.state_reason.as_str()),
+                None => Default::default(),
+            };
             let starting = matches!(state, wire::State::Pending | wire::State::Creating);
+            if reason != said {
+                reason.clone_into(&mut said);
+                deadline = Instant::now() + limit;
+            }
             let next = Instant::now() + pause;
             if !starting || next > deadline {
                 return Ok(sandbox);
             }
+            show(&sandbox);
             sleep_until(next).await;
             pause = (pause * 2).min(longest);
         }

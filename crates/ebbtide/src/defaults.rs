@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ebbtide_model::{HOST_IMAGE, Invalid, OwnerProcess};
+use ebbtide_model::{HOST_IMAGE, Invalid, MAIN_ANNOTATION, MAIN_IDLE, OwnerProcess};
 use ebbtide_proto::coreweave::sandbox::v1 as wire;
 
 use crate::{Error, Resources};
@@ -30,9 +30,10 @@ pub struct MountedFile {
 pub struct SandboxDefaults {
     /// The image; the daemon's is `host`, the machine's own programs.
     pub image: Option<String>,
-    /// The program of the main command; without one the sandbox idles until it is stopped.
+    /// The program of the main command. Without one, and without arguments, the sandbox idles until it is stopped,
+    /// whatever its image says.
     pub command: Option<String>,
-    /// The arguments of the main command.
+    /// The arguments of the main command; without a program of its own, of the image's.
     pub args: Option<Vec<String>>,
     /// The directory that commands start in.
     pub working_dir: Option<String>,
@@ -87,12 +88,18 @@ impl SandboxDefaults {
         if let Some(owner) = owner {
             owner.annotate(&mut annotations);
         }
+        let (command, args) = (self.command.unwrap_or_default(), self.args.unwrap_or_default());
+        let image = self.image.unwrap_or_else(|| HOST_IMAGE.to_owned());
+        // The host has no command of its own, so nothing need be said there.
+        if command.is_empty() && args.is_empty() && image != HOST_IMAGE {
+            annotations.entry(MAIN_ANNOTATION.to_owned()).or_insert_with(|| MAIN_IDLE.to_owned());
+        }
         let files = self.mounted_files.unwrap_or_default();
         let container = wire::Container {
             name: "main".to_owned(),
-            image: self.image.unwrap_or_else(|| HOST_IMAGE.to_owned()),
-            command: self.command.unwrap_or_default(),
-            args: self.args.unwrap_or_default(),
+            image,
+            command,
+            args,
             environment_variables: self.env.into_iter().collect(),
             files: files
                 .into_iter()
@@ -171,6 +178,27 @@ mod tests {
         let spec = SandboxDefaults::default().spec(None).unwrap();
         assert_eq!((spec.containers[0].image.as_str(), spec.containers[0].command.as_str()), ("host", ""));
         assert!(spec.annotations.is_empty());
+    }
+
+    #[test]
+    fn a_sandbox_without_a_command_is_told_to_idle_where_its_image_might_have_one() {
+        let told = |image: &str, command: Option<&str>, args: Option<&str>| {
+            let defaults = SandboxDefaults {
+                image: Some(image.to_owned()),
+                command: command.map(str::to_owned),
+                args: args.map(|word| vec![word.to_owned()]),
+                ..Default::default()
+            };
+            defaults.spec(None).unwrap().annotations.get(MAIN_ANNOTATION).cloned()
+        };
+        assert_eq!(told("python:3.11", None, None).as_deref(), Some(MAIN_IDLE));
+        for silent in [
+            told("host", None, None),
+            told("python:3.11", Some("sh"), None),
+            told("python:3.11", None, Some("-V")),
+        ] {
+            assert_eq!(silent, None);
+        }
     }
 
     #[test]

@@ -39,7 +39,7 @@ mod start;
 mod state;
 mod target;
 
-pub use client::{Client, Info, PurgeAnswer, Select};
+pub use client::{Client, Info, PurgeAnswer, SandboxImage, Select};
 pub use connect::{ConnectOptions, connect};
 pub use connection::Connection;
 pub use defaults::{MountedFile, SandboxDefaults};

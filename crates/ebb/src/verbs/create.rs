@@ -1,7 +1,5 @@
 //! `ebb create`: a sandbox that stays until it is stopped, its lifetime is over, or its owner ends.
 
-use std::time::Duration;
-
 use clap::Args;
 use jiff::SignedDuration;
 
@@ -10,11 +8,9 @@ use crate::disposable::Disposable;
 use crate::failure::Failure;
 use crate::signals::Signals;
 use crate::spec::SpecArgs;
+use crate::starting;
 use crate::view::{SandboxView, short};
 use ebbtide::owner;
-
-/// How long a sandbox may take to start.
-const START: Duration = Duration::from_secs(90);
 
 /// Make a sandbox and print its id
 ///
@@ -23,7 +19,8 @@ const START: Duration = Duration::from_secs(90);
 #[command(after_help = "\
 Examples:
   ebb create --lifetime 600 --tag demo
-  ebb create --owner $$ -- python3 -m http.server")]
+  ebb create --owner $$ -- python3 -m http.server
+  ebb create --image python:3.11")]
 pub(crate) struct Create {
     #[command(flatten)]
     spec: SpecArgs,
@@ -33,7 +30,7 @@ pub(crate) struct Create {
     /// Do not wait until the sandbox runs.
     #[arg(long)]
     no_wait: bool,
-    /// The main command and its arguments; the sandbox ends with it. Without one it idles.
+    /// The main command and its arguments; the sandbox ends with it. Without one it idles, whatever its image says.
     #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     command: Vec<String>,
 }
@@ -53,11 +50,16 @@ impl Create {
         };
         let spec = self.spec.spec(&self.command, owner);
         let made = Disposable::make(context, &daemon, spec, &mut signals).await?;
-        let start = if self.no_wait { Duration::ZERO } else { START };
+        let started = async {
+            match self.no_wait {
+                true => {
+                    context.call_on(&daemon, &made.client, async |client| client.get(&made.id).await).await
+                }
+                false => starting::wait(context, &daemon, &made).await,
+            }
+        };
         let started = tokio::select! {
-            started = context.call_on(&daemon, &made.client, async |client| {
-                client.wait_started(&made.id, start).await
-            }) => Ok(started),
+            started = started => Ok(started),
             signal = signals.next() => Err(Failure::Interrupted { signal }),
         };
         let sandbox = match started {
@@ -69,17 +71,6 @@ impl Create {
             }
         };
         let view = SandboxView::from(sandbox);
-        match view.state.as_str() {
-            "failed" => {
-                let reason = view.reason.unwrap_or_else(|| "for an unknown reason".to_owned());
-                return Err(Failure::CreateFailed { id: view.id, reason });
-            }
-            "pending" | "creating" if !self.no_wait => {
-                let what = format!("the start of sandbox {}", view.id);
-                return Err(Failure::Slow { what, seconds: START.as_secs() });
-            }
-            _ => {}
-        }
         if context.json {
             context.print_json(&view)?;
         } else {

@@ -1,6 +1,7 @@
 //! `ebb get`: everything that is known of one sandbox.
 
 use clap::Args;
+use serde::Serialize;
 
 use crate::context::Context;
 use crate::failure::Failure;
@@ -16,14 +17,24 @@ pub(crate) struct Get {
     id: String,
 }
 
+/// The stable shape of `ebb get --json`.
+#[derive(Serialize)]
+struct GetView {
+    #[serde(flatten)]
+    sandbox: SandboxView,
+    /// The digest of the image's manifest; `null` for the host's own programs.
+    image_digest: Option<String>,
+}
+
 impl Get {
     /// Does it.
     pub(crate) async fn run(self, context: &Context) -> Result<u8, Failure> {
         let daemon = context.daemon()?;
         let (client, id) = context.resolve(&daemon, &self.id).await?;
         let view = SandboxView::from(client.get(&id).await?);
+        let image_digest = client.sandbox_image(&id).await?.digest;
         if context.json {
-            context.print_json(&view)?;
+            context.print_json(&GetView { sandbox: view, image_digest })?;
             return Ok(0);
         }
         let shown = [
@@ -32,6 +43,7 @@ impl Get {
             ("reason", view.reason.clone()),
             ("exit code", view.exit_code.map(|code| code.to_string())),
             ("image", Some(view.image.clone())),
+            ("digest", image_digest),
             ("command", Some(view.command.join(" ")).filter(|command| !command.is_empty())),
             ("workdir", view.workdir.clone()),
             ("tags", Some(view.tags.join(", ")).filter(|tags| !tags.is_empty())),

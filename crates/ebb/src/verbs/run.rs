@@ -3,8 +3,10 @@
 //! The sandbox is owned by this process, so even a `kill -9` at any point leaves nothing behind for longer than
 //! the owner's grace period.
 
+use std::io::{self, IsTerminal as _};
+
 use clap::Args;
-use ebbtide::ExecCommand;
+use ebbtide::{ExecCommand, Target};
 
 use crate::attach::{Output, attach};
 use crate::context::Context;
@@ -12,6 +14,7 @@ use crate::disposable::Disposable;
 use crate::failure::Failure;
 use crate::signals::Signals;
 use crate::spec::SpecArgs;
+use crate::starting;
 use crate::terminal::TerminalArgs;
 use ebbtide::owner;
 
@@ -25,14 +28,15 @@ Examples:
   ebb run -- sh -c 'echo hello from $(uname -n)'
   ebb run --memory 256Mi --env NAME=value -- python3 -c 'print(2+2)'
   tar c . | ebb run --workdir /tmp -- tar x
-  ebb run -it -- bash")]
+  ebb run -it -- bash
+  ebb run --image python:3.11 -- python3 -V")]
 pub(crate) struct Run {
     #[command(flatten)]
     spec: SpecArgs,
     #[command(flatten)]
     terminal: TerminalArgs,
-    /// The command and its arguments.
-    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
+    /// The command and its arguments; without one, the image's own.
+    #[arg(required_unless_present = "image", trailing_var_arg = true, value_name = "COMMAND")]
     command: Vec<String>,
 }
 
@@ -54,11 +58,15 @@ impl Run {
         };
         let spec = self.spec.spec(&[], us);
         let sandbox = Disposable::make(context, &daemon, spec, &mut signals).await?;
-        let sandbox_id = sandbox.id.clone();
-        let command = ExecCommand { sandbox_id, argv: self.command, env: self.spec.env(), terminal: None };
         let mut output = Output::new(context.json);
+        let run = async {
+            let (sandbox_id, env) = (sandbox.id.clone(), self.spec.env());
+            let argv = self.command(context, &daemon, &sandbox).await?;
+            let command = ExecCommand { sandbox_id, argv, env, terminal: None };
+            attach(&sandbox.client, command, &mut output, terminal.as_ref()).await
+        };
         let ended = tokio::select! {
-            ended = attach(&sandbox.client, command, &mut output, terminal.as_ref()) => ended,
+            ended = run => ended,
             signal = signals.next() => Err(Failure::Interrupted { signal }),
         };
         let id = sandbox.id.clone();
@@ -68,5 +76,28 @@ impl Run {
             context.print_json(&view)?;
         }
         Ok(end.exit_code())
+    }
+    /// What to run. An image that may have to be pulled is waited for here where somebody watches; otherwise the daemon
+    /// waits, when it is asked to run the command.
+    async fn command(
+        &self,
+        context: &Context,
+        daemon: &Target,
+        sandbox: &Disposable,
+    ) -> Result<Vec<String>, Failure> {
+        let has_command = !self.command.is_empty();
+        if !has_command || (self.spec.has_image() && io::stderr().is_terminal()) {
+            starting::wait(context, daemon, sandbox).await?;
+        }
+        if has_command {
+            return Ok(self.command.clone());
+        }
+        let image = context
+            .call_on(daemon, &sandbox.client, async |client| client.sandbox_image(&sandbox.id).await)
+            .await?;
+        match image.command.is_empty() {
+            true => Err(Failure::NoCommand { image: self.spec.image().to_owned() }),
+            false => Ok(image.command),
+        }
     }
 }

@@ -87,29 +87,6 @@ async fn a_directory_goes_from_one_sandbox_to_another() {
 }
 
 #[test]
-fn a_directory_goes_from_one_sandbox_to_another_without_async_too() {
-    let machine = Machine::take();
-    let home = machine.home();
-    let sandbox = || blocking::Sandbox::builder().connection(connection(&home)).run().unwrap();
-    let (from, to) = (sandbox(), sandbox());
-    let large = noise(3 << 20);
-    from.write_file("/d/e/large", large.clone()).unwrap();
-    from.exec(["sh", "-c", "echo one > /d/f; ln -s e/large /d/l"]).check().output().unwrap();
-    let mut unpacking = to.unpack("/copy").unwrap();
-    std::io::copy(&mut from.pack("/d").unwrap(), &mut unpacking).unwrap();
-    unpacking.commit().unwrap();
-    assert_eq!(to.read_file("/copy/f").unwrap(), b"one\n");
-    assert!(to.read_file("/copy/l").unwrap() == large);
-    let missing = from.pack("/no/such/directory").unwrap_err();
-    assert_eq!(missing.reason(), Some("CWSANDBOX_FILE_NOT_FOUND"));
-    let mut spoilt = to.unpack("/spoilt").unwrap();
-    spoilt.write_all(b"this is no archive").unwrap();
-    assert_eq!(spoilt.commit().unwrap_err().kind(), ErrorKind::File);
-    from.stop().unwrap();
-    to.stop().unwrap();
-}
-
-#[test]
 fn files_are_read_and_written_without_async_too() {
     let machine = Machine::take();
     let home = machine.home();

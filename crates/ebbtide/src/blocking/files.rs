@@ -1,6 +1,5 @@
-//! Files and directories of a sandbox in pieces, for callers that wait.
+//! Files of a sandbox in pieces, for callers that wait.
 
-use std::future::Future;
 use std::io::{self, Read, Write};
 
 use ebbtide_proto::bytes::{Buf as _, Bytes};
@@ -25,48 +24,36 @@ pub struct FileReader {
     pub size: u64,
     /// The permission bits.
     pub mode: u32,
-    pieces: Pieces<crate::FileReader>,
+    /// Lent to the crate's own thread while it reads; gone after an error.
+    inner: Option<crate::FileReader>,
+    rest: Bytes,
 }
 
 impl FileReader {
     pub(crate) fn new(file: crate::FileReader) -> Self {
-        Self { size: file.size, mode: file.mode, pieces: Pieces::of(file) }
+        Self { size: file.size, mode: file.mode, inner: Some(file), rest: Bytes::new() }
     }
 }
 
 impl Read for FileReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.pieces.read(buffer)
+        if self.rest.is_empty()
+            && let Some(mut file) = self.inner.take()
+        {
+            let next = async move { file.next().await.map(|piece| piece.map(|piece| (piece, file))) };
+            // After the last piece there is nothing to read from any more.
+            if let Some((piece, file)) = engine::block_on(next).map_err(io::Error::other)? {
+                (self.rest, self.inner) = (piece, Some(file));
+            }
+        }
+        let fits = self.rest.len().min(buffer.len());
+        buffer[..fits].copy_from_slice(&self.rest[..fits]);
+        self.rest.advance(fits);
+        Ok(fits)
     }
 }
 
-/// A directory that comes as a tar stream, as [`crate::ArchiveReader`].
-///
-/// ```no_run
-/// # fn example(sandbox: ebbtide::blocking::Sandbox) -> Result<(), Box<dyn std::error::Error>> {
-/// let mut archive = sandbox.pack("/work/results")?;
-/// std::io::copy(&mut archive, &mut std::fs::File::create("results.tar")?)?;
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Debug)]
-pub struct ArchiveReader {
-    pieces: Pieces<crate::ArchiveReader>,
-}
-
-impl ArchiveReader {
-    pub(crate) fn new(archive: crate::ArchiveReader) -> Self {
-        Self { pieces: Pieces::of(archive) }
-    }
-}
-
-impl Read for ArchiveReader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.pieces.read(buffer)
-    }
-}
-
-/// A file or a directory that is being written, as [`crate::Writer`]. A file is there once [`Writer::commit`] has returned; if this
+/// A file that is being written, as [`crate::Writer`]. It is there once [`FileWriter::commit`] has returned; if this
 /// is dropped before that, what was there stays as it was.
 ///
 /// ```no_run
@@ -78,14 +65,14 @@ impl Read for ArchiveReader {
 /// # }
 /// ```
 #[derive(Debug)]
-pub struct Writer {
+pub struct FileWriter {
     /// Lent to the crate's own thread while it writes; gone after an error.
     inner: Option<crate::Writer>,
 }
 
-impl Writer {
-    pub(crate) fn new(writer: crate::Writer) -> Self {
-        Self { inner: Some(writer) }
+impl FileWriter {
+    pub(crate) fn new(file: crate::Writer) -> Self {
+        Self { inner: Some(file) }
     }
 
     /// As [`crate::Writer::commit`].
@@ -93,69 +80,22 @@ impl Writer {
     /// # Errors
     /// The same; [`Error::InputClosed`] after a write that failed.
     pub fn commit(self) -> Result<(), Error> {
-        let writer = self.inner.ok_or(Error::InputClosed)?;
-        engine::block_on(writer.commit())
+        let file = self.inner.ok_or(Error::InputClosed)?;
+        engine::block_on(file.commit())
     }
 }
 
-impl Write for Writer {
+impl Write for FileWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut writer = self.inner.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        let mut file = self.inner.take().ok_or(io::ErrorKind::BrokenPipe)?;
         let fits = bytes.len().min(PIECE);
         let piece = bytes[..fits].to_vec();
-        let write = async move { writer.write(piece).await.map(|()| writer) };
+        let write = async move { file.write(piece).await.map(|()| file) };
         self.inner = Some(engine::block_on(write).map_err(io::Error::other)?);
         Ok(fits)
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-/// Where pieces come from.
-trait Source: Sized + Send + 'static {
-    /// The next piece, and itself again; `None` after the last.
-    fn piece(self) -> impl Future<Output = Result<Option<(Bytes, Self)>, Error>> + Send;
-}
-
-impl Source for crate::FileReader {
-    async fn piece(mut self) -> Result<Option<(Bytes, Self)>, Error> {
-        Ok(self.next().await?.map(|piece| (piece, self)))
-    }
-}
-
-impl Source for crate::ArchiveReader {
-    async fn piece(mut self) -> Result<Option<(Bytes, Self)>, Error> {
-        Ok(self.next().await?.map(|piece| (piece, self)))
-    }
-}
-
-/// Pieces as bytes.
-#[derive(Debug)]
-struct Pieces<S> {
-    /// Lent to the crate's own thread while it reads; gone after the last piece and after an error.
-    source: Option<S>,
-    /// What was taken and did not fit the reader's buffer.
-    rest: Bytes,
-}
-
-impl<S: Source> Pieces<S> {
-    fn of(source: S) -> Self {
-        Self { source: Some(source), rest: Bytes::new() }
-    }
-
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.rest.is_empty()
-            && let Some(source) = self.source.take()
-        {
-            if let Some((piece, source)) = engine::block_on(source.piece()).map_err(io::Error::other)? {
-                (self.rest, self.source) = (piece, Some(source));
-            }
-        }
-        let fits = self.rest.len().min(buffer.len());
-        buffer[..fits].copy_from_slice(&self.rest[..fits]);
-        self.rest.advance(fits);
-        Ok(fits)
     }
 }

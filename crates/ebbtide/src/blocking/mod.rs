@@ -25,7 +25,7 @@ mod session;
 use std::time::Duration;
 
 pub use builders::{ExecBuilder, SandboxBuilder};
-pub use files::{ArchiveReader, FileReader, Writer};
+pub use files::{FileReader, FileWriter};
 pub use logs::LogLines;
 pub use process::{Process, ProcessOutput, ProcessStdin};
 pub use sandbox::Sandbox;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ArchiveReader, ExecBuilder, FileReader, LogLines, SandboxBuilder, Writer};
+use super::{ExecBuilder, FileReader, FileWriter, LogLines, SandboxBuilder};
 use crate::{
     Connection, Error, ListOptions, LogOptions, SandboxInfo, SandboxState, StopOptions, WindowSize,
     WriteOptions, engine,
@@ -210,37 +210,14 @@ impl Sandbox {
     ///
     /// # Errors
     /// The same.
-    pub fn write_file_stream(&self, path: impl Into<String>, options: WriteOptions) -> Result<Writer, Error> {
+    pub fn write_file_stream(
+        &self,
+        path: impl Into<String>,
+        options: WriteOptions,
+    ) -> Result<FileWriter, Error> {
         let (sandbox, path) = (self.0.clone(), path.into());
         let open = async move { sandbox.write_file_stream(path, options).await };
-        Ok(Writer::new(engine::block_on(open)?))
-    }
-
-    /// As [`crate::Sandbox::pack`].
-    ///
-    /// # Errors
-    /// The same.
-    pub fn pack(&self, path: impl Into<String>) -> Result<ArchiveReader, Error> {
-        let (sandbox, path) = (self.0.clone(), path.into());
-        Ok(ArchiveReader::new(engine::block_on(async move { sandbox.pack(path).await })?))
-    }
-
-    /// As [`crate::Sandbox::unpack`].
-    ///
-    /// ```no_run
-    /// # fn example(sandbox: ebbtide::blocking::Sandbox) -> Result<(), Box<dyn std::error::Error>> {
-    /// let mut directory = sandbox.unpack("/work/sources")?;
-    /// std::io::copy(&mut std::fs::File::open("sources.tar")?, &mut directory)?;
-    /// directory.commit()?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// The same.
-    pub fn unpack(&self, path: impl Into<String>) -> Result<Writer, Error> {
-        let (sandbox, path) = (self.0.clone(), path.into());
-        Ok(Writer::new(engine::block_on(async move { sandbox.unpack(path).await })?))
+        Ok(FileWriter::new(engine::block_on(open)?))
     }
 
     /// As [`crate::Sandbox::logs`], line by line.

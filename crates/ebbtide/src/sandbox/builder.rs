@@ -56,19 +56,20 @@ impl SandboxBuilder {
         self
     }
 
-    /// The image; `host`, the machine's own programs, otherwise.
+    /// The image, which is pulled if it is not here; `host`, the machine's own programs, otherwise.
     pub fn image(mut self, image: impl Into<String>) -> Self {
         self.call.image = Some(image.into());
         self
     }
 
-    /// The program of the main command; the sandbox ends with it. Without one it idles.
+    /// The program of the main command; the sandbox ends with it. Without one, and without arguments, it idles, whatever
+    /// its image says.
     pub fn command(mut self, command: impl Into<String>) -> Self {
         self.call.command = Some(command.into());
         self
     }
 
-    /// The arguments of the main command.
+    /// The arguments of the main command; without a program, of the image's own.
     pub fn args(mut self, args: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.call.args = Some(args.into_iter().map(Into::into).collect());
         self
