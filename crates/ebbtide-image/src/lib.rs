@@ -1,1 +1,19 @@
 //! Images: names, a content-addressed store, and the ways in and out of it.
+
+mod config;
+mod digest;
+mod error;
+mod image;
+pub mod layer;
+mod limits;
+mod reference;
+mod store;
+
+pub use config::ImageConfig;
+pub use digest::Digest;
+pub use error::ImageError;
+pub use image::{Image, Layer, Origin};
+pub use layer::Encoding;
+pub use limits::Limits;
+pub use reference::ImageName;
+pub use store::{BlobWriter, Collect, Collected, HeldImage, Ingest, Store};
