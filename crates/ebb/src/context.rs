@@ -32,9 +32,15 @@ impl Context {
 
     /// The home, of which this verb can serve no other machine's.
     pub(crate) fn own_location(&self, verb: &'static str) -> Result<HomeLocation, Failure> {
+        self.refuse_elsewhere(verb)?;
+        self.location()
+    }
+
+    /// Refuses a verb that looks at this machine where the environment names a daemon that may be on another.
+    pub(crate) fn refuse_elsewhere(&self, verb: &'static str) -> Result<(), Failure> {
         match Remote::from_env().map_err(Error::from)? {
             Some(remote) => Err(Failure::OtherDaemon { verb, url: remote.to_string() }),
-            None => self.location(),
+            None => Ok(()),
         }
     }
 

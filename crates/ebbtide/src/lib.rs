@@ -16,6 +16,7 @@
 //! ```
 
 pub mod blocking;
+mod causes;
 mod client;
 mod connect;
 mod connection;

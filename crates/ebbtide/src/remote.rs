@@ -15,6 +15,7 @@ use tonic::service::Interceptor;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Request, Status};
 
+use crate::causes::causes;
 use crate::connect::{channel, open, tuned};
 use crate::{Client, ConnectOptions, Error};
 
@@ -174,7 +175,7 @@ impl Remote {
     pub async fn connect(&self, options: &ConnectOptions) -> Result<Client, Error> {
         let handshake = async {
             let client = Client::new(self.channel(options.timeout).await?, self.key.clone());
-            let info = client.info().await?;
+            let info = client.info().await.map_err(|error| self.unheard(error))?;
             if info.protocol_version != PROTOCOL_VERSION {
                 let (url, theirs) = (self.url.clone(), info.protocol_version);
                 return Err(RemoteError::Incompatible { url, version: info.version, theirs }.into());
@@ -187,8 +188,18 @@ impl Remote {
         }
     }
 
+    /// What speaks TLS closes a connection on which something else was said.
+    fn unheard(&self, error: Error) -> Error {
+        if !error.is_disconnect() || self.place != (Place::Network { tls: false }) {
+            return error;
+        }
+        let detail =
+            "it ended the connection without an answer; if it speaks TLS, its address begins with https://";
+        RemoteError::Unreachable { url: self.url.clone(), detail: detail.to_owned() }.into()
+    }
+
     async fn channel(&self, limit: Duration) -> Result<Channel, Error> {
-        let unreachable = |error: &dyn std::error::Error| {
+        let unreachable = |error: &(dyn std::error::Error + 'static)| {
             Error::from(RemoteError::Unreachable { url: self.url.clone(), detail: causes(error) })
         };
         let tls = match &self.place {
@@ -232,20 +243,6 @@ const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
 fn ca_file(path: &Path, detail: String) -> RemoteError {
     RemoteError::CaFile { path: path.to_owned(), detail }
-}
-
-/// What is behind an error, as words: the outermost ones of a transport say nothing.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut words = vec![error.to_string()];
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let said = cause.to_string();
-        if !words.contains(&said) {
-            words.push(said);
-        }
-        next = cause.source();
-    }
-    words.join(": ")
 }
 
 /// Puts the API key on each call.
@@ -314,6 +311,22 @@ mod tests {
             assert!(matches!(error, Error::Remote(RemoteError::Unreachable { .. })), "{error:?}");
             assert!(error.to_string().contains(url), "{error}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_port_without_tls_is_told_from_one_with_it() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://{}", listener.local_addr().unwrap());
+        // A server of HTTP/2 that has heard something else.
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let _ = stream.read(&mut [0; 4096]).await;
+                let _ = stream.write_all(b"\0\0\x06\x04\0\0\0\0\0").await;
+            }
+        });
+        let error = url.parse::<Remote>().unwrap().connect(&ConnectOptions::default()).await.unwrap_err();
+        assert!(error.to_string().contains("does not speak TLS"), "{error}");
     }
 
     #[tokio::test]

@@ -59,6 +59,7 @@ struct LeakView<'a> {
 impl Doctor {
     /// Does it.
     pub(crate) async fn run(self, context: &Context) -> Result<u8, Failure> {
+        context.refuse_elsewhere("doctor")?;
         let lacks = audit::lacks();
         let location = HomeLocation::from_env().map_err(Error::from)?;
         let home = location.find().map_err(Error::from)?;

@@ -35,7 +35,7 @@ fn every_verb_of_a_caller_works_from_elsewhere() {
     assert_eq!(call(&["purge", "--tag", "t", "--yes"]).run().ok(), "1 ended");
     let owned = call(&["create", "--owner", &std::process::id().to_string()]).run().exited(125);
     assert!(owned.error().contains("--lifetime"), "{}", owned.error());
-    for verb in [&["shutdown"][..], &["key", "list"]] {
+    for verb in [&["shutdown"][..], &["key", "list"], &["doctor"]] {
         let refused = call(verb).run().exited(125);
         assert!(refused.error().contains("EBBTIDE_URL"), "{verb:?}: {}", refused.error());
     }

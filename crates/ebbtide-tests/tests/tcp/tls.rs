@@ -76,10 +76,23 @@ fn a_daemon_is_believed_if_the_authority_vouches_for_it_and_renews_its_certifica
     runtime.block_on(open.info()).expect("the open connection goes on");
 
     let plain = site.url.replace("https://", "http://");
-    let _ = site.call(Some(&secret), ["list"]).env("EBBTIDE_URL", plain).run().exited(125);
+    let refused = site.call(Some(&secret), ["list"]).env("EBBTIDE_URL", plain).run().exited(125);
+    assert!(refused.error().contains("https://"), "{}", refused.error());
     assert_eq!(trusting(Some(&second)).run().ok(), "hi");
     drop(open);
     drop(runtime);
+    site.end();
+}
+
+#[test]
+fn who_wants_tls_where_there_is_none_is_told_so() {
+    let machine = Machine::take();
+    let home = machine.home();
+    let secret = key(&home, "one").secret;
+    let site = Site::start(&home, &[]);
+    let secure = site.url.replace("http://", "https://");
+    let refused = site.call(Some(&secret), ["list"]).env("EBBTIDE_URL", secure).run().exited(125);
+    assert!(refused.error().contains("does not speak TLS"), "{}", refused.error());
     site.end();
 }
 
