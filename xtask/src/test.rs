@@ -32,13 +32,15 @@ pub(crate) struct Options {
 }
 
 /// What the tests call beside a Rust toolchain and a C compiler.
-const NEEDS: [Need; 5] = [
+const NEEDS: [Need; 6] = [
     // Not the minimal one: what a sandbox is tried with needs ctypes.
     Need { file: "/usr/bin/pydoc3", package: "python3" },
     Need { file: "/usr/bin/nsenter", package: "util-linux" },
     Need { file: "/usr/sbin/losetup", package: "mount" },
     Need { file: "/usr/sbin/mkfs.ext4", package: "e2fsprogs" },
     Need { file: "/usr/bin/tmux", package: "tmux" },
+    // The programs of images that tests write themselves.
+    Need { file: "/bin/busybox", package: "busybox-static" },
 ];
 
 /// The tests that prove more the longer they run.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ebbtide_model::{Command, EffectiveResources, MountedFile, OwnerProcess, SandboxId};
+use serde::{Deserialize, Serialize};
 
 /// One sandbox to be made. Everything in it has been validated.
 #[derive(Debug, Clone)]
@@ -32,7 +33,7 @@ pub struct SandboxPlan {
 }
 
 /// What a sandbox's root file system is made of.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RootImage {
     /// The host's own programs, by the driver's allow-list.
     Host,
@@ -41,7 +42,7 @@ pub enum RootImage {
 }
 
 /// The unpacked layers of an image. They are never written to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LayeredRoot {
     /// The directory that holds the layers of all images.
     pub store: PathBuf,

@@ -15,11 +15,15 @@ use crate::apt::{self, Need};
 use crate::workspace::{self, Workspace};
 use crate::{Error, process};
 
-const NEEDS: [Need; 3] = [
+const NEEDS: [Need; 4] = [
     Need { file: "/usr/bin/qemu-system-x86_64", package: "qemu-system-x86" },
     Need { file: "/usr/bin/mmdebstrap", package: "mmdebstrap" },
     Need { file: "/sbin/mke2fs", package: "e2fsprogs" },
+    Need { file: BUSYBOX, package: "busybox-static" },
 ];
+
+/// The programs of the images that the tests write.
+const BUSYBOX: &str = "/bin/busybox";
 
 /// Runs the kit under the kernel of the version `only`, or under every one that there is, and then writes docs/vm.md.
 pub(crate) fn run(workspace: &Workspace, only: Option<&str>) -> Result<(), Error> {
@@ -43,7 +47,8 @@ pub(crate) fn run(workspace: &Workspace, only: Option<&str>) -> Result<(), Error
     Ok(())
 }
 
-/// A disk with what is to be run inside: the test binary, the `ebb` that it starts as its launcher, a script.
+/// A disk with what is to be run inside: the test binary, the `ebb` that it starts as its launcher, programs for images,
+/// a script.
 fn payload(workspace: &Workspace, directory: &Path) -> Result<PathBuf, Error> {
     process::run(&mut workspace.cargo(["build", "--package=ebb", "--bin=ebb"]))?;
     let conformance = test_binary(workspace, "ebbtide-linux", "conformance")?;
@@ -52,6 +57,7 @@ fn payload(workspace: &Workspace, directory: &Path) -> Result<PathBuf, Error> {
     let place = |from: &Path, name: &str| workspace::copy_executable(from, &files.path().join(name));
     place(&workspace.debug_binary("ebb"), "ebb")?;
     place(&conformance, "conformance")?;
+    place(Path::new(BUSYBOX), "busybox")?;
     guest::write_script(&files.path().join("run"))?;
     let disk = directory.join("payload.img");
     guest::make_disk(files.path(), &disk, "1G")?;

@@ -73,6 +73,39 @@ pub(super) async fn repeated_create_does_not_run_an_ended_sandbox_again(
     ensure_eq("report", context.ended(&plan.id).await?, report)
 }
 
+pub(super) async fn sandbox_of_layers_has_what_they_hold(context: &Context<'_>) -> Result<(), Failure> {
+    let Some(image) = context.harness.image().await else {
+        return Err(Failure::Skipped("this harness has no image of layers".to_owned()));
+    };
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        let mut plan = context.plan(Command::default());
+        plan.image = RootImage::Layers(image.clone());
+        context.create(&plan).await?;
+        let held = context.run(&plan.id, sh(scripts::SHOW_IMAGE, &[])).await?.stdout;
+        ensure_eq("what the image holds", String::from_utf8_lossy(&held).as_ref(), "image\n")?;
+        ids.push(plan.id);
+    }
+    context.run(&ids[0], sh(scripts::MARK, &[])).await?;
+    ensure(!context.holds(&ids[1], scripts::IS_MARKED, "").await?, || {
+        "a file of one sandbox is seen in another of the same image".to_owned()
+    })
+}
+
+pub(super) async fn working_directory_of_the_main_command_is_made(
+    context: &Context<'_>,
+) -> Result<(), Failure> {
+    let directory = "/opt/ebbtide/made for it";
+    for main in [Command::default(), words(&["sleep", "300"])] {
+        let plan = context.plan(Command { working_dir: Some(directory.to_owned()), ..main });
+        context.create(&plan).await?;
+        let told = context.run(&plan.id, words(&["pwd"])).await?.stdout;
+        let told = String::from_utf8_lossy(&told);
+        ensure_eq("working directory of a command", told.trim_end(), directory)?;
+    }
+    Ok(())
+}
+
 pub(super) async fn image_that_is_gone_is_refused_and_leaves_nothing(
     context: &Context<'_>,
 ) -> Result<(), Failure> {

@@ -27,6 +27,7 @@ pub mod scripts;
 mod stop;
 mod streams;
 mod terminal;
+mod user;
 
 use std::fmt;
 use std::pin::Pin;
@@ -38,7 +39,7 @@ use ebbtide_model::SandboxId;
 
 pub use context::{Context, Failure};
 
-use crate::{Driver, DriverError, Leftover};
+use crate::{Driver, DriverError, LayeredRoot, Leftover};
 
 /// What the kit needs to know of a driver's surroundings.
 #[async_trait]
@@ -58,6 +59,12 @@ pub trait Harness: Send + Sync {
     /// pools. Asked for after every check; must be nothing.
     async fn independent_leftovers(&self) -> Vec<Leftover> {
         Vec::new()
+    }
+
+    /// An image whose layers hold the programs of [`scripts`] and the file `/ebbtide-image` with the line `image`; `None`
+    /// if this harness has none, which skips a check.
+    async fn image(&self) -> Option<LayeredRoot> {
+        None
     }
 
     /// How long a check waits for what should happen at once. Raise it for slow machines.
@@ -102,8 +109,10 @@ checks! {
     create: create_makes_a_sandbox_that_runs_commands, repeated_create_leaves_a_running_sandbox_alone,
         concurrent_creates_of_one_id_make_one, dropped_create_is_finished_or_undone,
         repeated_create_does_not_run_an_ended_sandbox_again, image_that_is_gone_is_refused_and_leaves_nothing,
-        missing_main_command_does_not_go_unnoticed, sandboxes_do_not_share_files,
+        missing_main_command_does_not_go_unnoticed, working_directory_of_the_main_command_is_made,
+        sandboxes_do_not_share_files, sandbox_of_layers_has_what_they_hold,
         list_shows_exactly_what_exists;
+    user: commands_run_as_the_user, unknown_user_is_refused_and_leaves_nothing;
     exec: exec_reports_exit_code_and_signal, exec_gets_environment_and_working_directory,
         missing_command_is_a_typed_error, command_that_is_not_executable_is_a_typed_error,
         bad_working_directory_is_a_typed_error, execs_run_side_by_side, dropping_an_exec_ends_its_command,
@@ -123,7 +132,8 @@ checks! {
     end: exit_code_of_the_main_command_is_reported, signal_of_the_main_command_is_reported,
         report_is_repeated_until_destroy, waiting_ends_with_destroy, killed_init_is_reported;
     stop: stop_lets_a_handler_finish, stop_escalates_after_the_grace, stop_without_grace_kills_at_once,
-        stop_asks_execs_too, stop_of_an_idle_sandbox_does_not_wait, second_stop_shortens_the_grace,
+        stop_asks_execs_too, main_command_is_ended_by_its_own_signal,
+        stop_of_an_idle_sandbox_does_not_wait, second_stop_shortens_the_grace,
         stop_after_the_end_changes_nothing, phase_tells_that_the_end_has_begun;
     destroy: second_destroy_finds_it_gone, concurrent_destroys_agree, destroy_ends_running_execs,
         destroy_does_not_wait_for_a_grace, destroy_hands_over_the_report;

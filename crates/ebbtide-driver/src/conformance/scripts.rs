@@ -28,7 +28,9 @@ pub const IS_MARKED: &str = "test -e /tmp/mark";
 pub const HANDLES_TERM: &str = "trap 'sleep 0.2; exit 5' TERM; : > /tmp/ready; while :; do sleep 0.05; done";
 /// Does not end when it is asked to.
 pub const IGNORES_TERM: &str = "trap '' TERM; : > /tmp/ready; while :; do sleep 0.05; done";
-/// Waits until one of the two is ready.
+/// Ends with 6, after 0.5 s of tidying up, by SIGUSR1.
+pub const HANDLES_USR1: &str = "trap 'sleep 0.5; exit 6' USR1; : > /tmp/ready; while :; do sleep 0.05; done";
+/// Waits until one of these is ready.
 pub const AWAIT_READY: &str = "until test -e /tmp/ready; do sleep 0.05; done";
 
 /// Says that it is ready; ends with 6 on SIGUSR1 and with 8 on SIGTERM.
@@ -70,6 +72,14 @@ pub const MOUNTED: &str = "/opt/some/mounted/file";
 pub const KEEP_MOUNTED: &str = "cat /opt/some/mounted/file > /tmp/kept; : > /tmp/ready; exec sleep 300";
 /// Waits until it is copied, and shows the copy.
 pub const SHOW_KEPT: &str = "until test -e /tmp/ready; do sleep 0.05; done; cat /tmp/kept";
+
+/// Tells the numbers of its user and its group.
+pub const SHOW_USER: &str = "id -u; id -g";
+/// Keeps them for [`SHOW_KEPT`], and stays.
+pub const KEEP_USER: &str =
+    "id -u >> /tmp/kept; id -g >> /tmp/kept; : > /tmp/ready; while :; do sleep 0.05; done";
+/// Tells what the image of [`super::Harness::image`] holds.
+pub const SHOW_IMAGE: &str = "cat /ebbtide-image";
 
 /// The last of the numbers that [`COUNT`] writes: 4 MB.
 pub const COUNT_TO: u64 = 600_000;

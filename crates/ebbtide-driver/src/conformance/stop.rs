@@ -52,6 +52,20 @@ pub(super) async fn stop_asks_execs_too(context: &Context<'_>) -> Result<(), Fai
     ensure_eq("end of the exec", status, ExitStatus::Code(8))
 }
 
+pub(super) async fn main_command_is_ended_by_its_own_signal(context: &Context<'_>) -> Result<(), Failure> {
+    let mut plan = context.plan(sh(scripts::HANDLES_USR1, &[]));
+    plan.stop_signal = Some(libc::SIGUSR1);
+    context.create(&plan).await?;
+    context.run(&plan.id, sh(scripts::AWAIT_READY, &[])).await?;
+    let mut exec = context.exec(&plan.id, sh(scripts::HANDLES_SIGNALS, &[]), false).await?;
+    ensure_eq("first line", context.line(&mut exec).await?.as_str(), "ready")?;
+    context.stop(&plan.id, LONG).await?;
+    let status = context.finish(&mut exec).await?.status;
+    ensure_eq("end of another command, by SIGTERM", status, ExitStatus::Code(8))?;
+    let report = context.ended(&plan.id).await?;
+    ensure_eq("report", (report.cause, report.exit), (EndCause::Stopped, Some(ExitStatus::Code(6))))
+}
+
 /// The commonest sandbox has no main command: nothing in it could use the grace.
 pub(super) async fn stop_of_an_idle_sandbox_does_not_wait(context: &Context<'_>) -> Result<(), Failure> {
     let id = context.idle().await?;

@@ -1,12 +1,13 @@
 //! A driver that runs sandboxes in memory, for tests of the layers above a driver and of the conformance kit.
 //!
 //! No process is ever started. Commands are simulated: a few programs (`true`, `false`, `echo`, `cat`, `sleep`,
-//! `seq`, `pwd`, `kill`, `test -e`, `test -t`, `stty size`) and a small `sh -c` (see `shell`). Everything that would live in the kernel
+//! `seq`, `pwd`, `id`, `kill`, `test -e`, `test -t`, `stty size`) and a small `sh -c` (see `shell`). Everything that would live in the kernel
 //! lives in a [`World`], which outlives the driver: a second [`FakeDriver`] on the same world is what a daemon
 //! sees after its restart. The world's timers run on the tokio runtime that called [`Driver::create`].
 
 mod exec;
 mod files;
+mod image;
 mod log;
 mod process;
 mod programs;

@@ -54,7 +54,7 @@ impl Process {
             signals,
             io,
             env,
-            directory: command.working_dir.clone().unwrap_or_else(|| "/".to_owned()),
+            directory: command.working_dir.as_deref().unwrap_or(sandbox.working_dir()).to_owned(),
             arguments: Vec::new(),
         };
         let argv = command.argv.clone();
@@ -282,7 +282,12 @@ impl Processes {
     }
 
     pub(super) fn signal_all(&self, signal: i32) {
-        for entry in self.table.borrow().running.values() {
+        self.signal_others(None, signal);
+    }
+
+    /// Sends a signal to all processes but one.
+    pub(super) fn signal_others(&self, but: Option<u32>, signal: i32) {
+        for (_, entry) in self.table.borrow().running.iter().filter(|(pid, _)| Some(**pid) != but) {
             let _ = entry.signals.send(signal);
         }
     }

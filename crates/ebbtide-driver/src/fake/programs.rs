@@ -27,6 +27,7 @@ pub(super) enum Program {
     Sleep,
     Seq,
     Pwd,
+    Id,
     Kill,
     Test,
     Stty,
@@ -43,6 +44,7 @@ impl Program {
             "sleep" => Self::Sleep,
             "seq" => Self::Seq,
             "pwd" => Self::Pwd,
+            "id" => Self::Id,
             "kill" => Self::Kill,
             "test" | "[" => Self::Test,
             "stty" => Self::Stty,
@@ -57,6 +59,7 @@ pub(super) fn resolve(sandbox: &Sandbox, command: &Command) -> Result<Program, D
     let is_file = |path: &str| FILES.contains(&path) || sandbox.files().contains_key(path);
     if let Some(path) = &command.working_dir
         && !DIRECTORIES.contains(&path.as_str())
+        && path != sandbox.working_dir()
     {
         let errno = if is_file(path) { libc::ENOTDIR } else { libc::ENOENT };
         let cause = io::Error::from_raw_os_error(errno);
@@ -90,6 +93,13 @@ pub(super) async fn run(process: &mut Process, program: Program, argv: &[String]
             process.write(format!("{}\n", process.directory).into_bytes()).await?;
             Ok(0)
         }
+        Program::Id => match (first, process.sandbox.identity()) {
+            ("-u", Ok((id, _))) | ("-g", Ok((_, id))) => {
+                process.write(format!("{id}\n").into_bytes()).await?;
+                Ok(0)
+            }
+            _ => complain(process, "id: -u and -g are all that the fake knows").await,
+        },
         Program::Sleep => match first.parse().map(Duration::try_from_secs_f64) {
             Ok(Ok(time)) => Ok(process.signals.during(tokio::time::sleep(time)).await?.map_or(143, |()| 0)),
             _ => complain(process, &format!("sleep: invalid time interval '{first}'")).await,

@@ -10,8 +10,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::image;
 use super::log::Log;
-use super::process::{Io, Process, Processes};
+use super::process::{Io, Process, Processes, Started};
 use crate::{DriverError, EndCause, EndReport, Phase, SandboxPlan};
 
 /// How often init looks at the owner.
@@ -97,17 +98,29 @@ impl Sandbox {
         env
     }
 
+    /// The numbers of the user and the group that commands run as.
+    pub(super) fn identity(&self) -> Result<(u32, u32), DriverError> {
+        self.plan.user.as_deref().map_or(Ok((0, 0)), image::identity)
+    }
+
+    /// Where commands begin.
+    pub(super) fn working_dir(&self) -> &str {
+        self.plan.main.working_dir.as_deref().unwrap_or("/")
+    }
+
     /// Starts the main command, and init's watch over it.
     pub(super) fn start(self: &Arc<Self>) -> Result<(), DriverError> {
         let Some(inbox) = self.inbox.lock().unwrap_or_else(PoisonError::into_inner).take() else {
             return Ok(());
         };
+        self.files().extend(image::files(&self.plan.image)?);
         for file in &self.plan.files {
             self.files().insert(file.path.clone(), file.content().to_vec());
         }
+        self.identity()?;
         let main = match self.plan.main.argv.is_empty() {
             true => None,
-            false => Some(Process::start(self, &self.plan.main, Io::logged(&self.log))?.exit),
+            false => Some(Process::start(self, &self.plan.main, Io::logged(&self.log))?),
         };
         self.life.send_replace(Life::Running);
         tokio::spawn(Arc::clone(self).init(main, inbox));
@@ -150,11 +163,8 @@ impl Sandbox {
     }
 
     /// What process 1 does: waits for whatever ends the sandbox, ends its processes, writes the report.
-    async fn init(
-        self: Arc<Self>,
-        mut main: Option<JoinHandle<ExitStatus>>,
-        mut orders: mpsc::UnboundedReceiver<Order>,
-    ) {
+    async fn init(self: Arc<Self>, main: Option<Started>, mut orders: mpsc::UnboundedReceiver<Order>) {
+        let (main_pid, mut main) = main.map(|Started { pid, exit }| (pid, exit)).unzip();
         let lifetime = sleep(self.plan.lifetime.min(LONGEST));
         let owner = owner_gone(self.plan.owner, self.plan.owner_grace);
         let mut exit = None;
@@ -172,7 +182,10 @@ impl Sandbox {
         };
         self.life.send_replace(Life::Ending);
         if !grace.is_zero() {
-            self.processes.signal_all(libc::SIGTERM);
+            self.processes.signal_others(main_pid, libc::SIGTERM);
+            if let Some(pid) = main_pid {
+                self.processes.signal(pid, self.plan.stop_signal.unwrap_or(libc::SIGTERM));
+            }
         }
         let mut kill_at = Instant::now() + grace.min(LONGEST);
         loop {

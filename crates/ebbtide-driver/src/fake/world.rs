@@ -1,7 +1,6 @@
 //! What would live in the kernel and on disk: the sandboxes, and what tests plant beside them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::iter;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,7 +8,7 @@ use ebbtide_model::SandboxId;
 
 use super::log::Log;
 use super::sandbox::Sandbox;
-use crate::{DestroyOutcome, DriverError, Existing, Leftover, Phase, Receipt, RootImage, SandboxPlan};
+use crate::{DestroyOutcome, DriverError, Existing, Leftover, Phase, Receipt, SandboxPlan};
 
 /// A method of the driver that a test can make fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -144,13 +143,6 @@ impl World {
     }
 
     pub(super) async fn create(&self, plan: SandboxPlan) -> Result<(), DriverError> {
-        if let RootImage::Layers(root) = &plan.image {
-            let mut needed =
-                iter::once(root.hold.clone()).chain(root.layers.iter().map(|layer| root.store.join(layer)));
-            if let Some(missing) = needed.find(|path| !path.exists()) {
-                return Err(DriverError::ImageGone { missing: missing.display().to_string() });
-            }
-        }
         let id = plan.id.clone();
         let sandbox = self.made(plan);
         let _one_at_a_time = sandbox.exclusive().await;

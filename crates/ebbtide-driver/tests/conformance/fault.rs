@@ -22,9 +22,14 @@ faults! {
     GoneImageAccepted => image_that_is_gone_is_refused_and_leaves_nothing: "create answered with Ok",
     FailedCreateLeavesSomething => image_that_is_gone_is_refused_and_leaves_nothing: "left behind",
     MissingMainCommandIdles => missing_main_command_does_not_go_unnoticed: "ended: nothing happened",
+    MainDirectoryNotMade => working_directory_of_the_main_command_is_made: "instead of \"/opt",
+    LayersIgnored => sandbox_of_layers_has_what_they_hold: "what the image holds",
     ExecsMeetInOneSandbox => sandboxes_do_not_share_files: "is seen in another",
     ListForgetsTheEnded => list_shows_exactly_what_exists: "list: ",
     ListRemembersTheDestroyed => list_shows_exactly_what_exists: "list after a destroy: ",
+
+    UserIgnored => commands_run_as_the_user: "who a command runs as: \"0",
+    UnknownUserIsRoot => unknown_user_is_refused_and_leaves_nothing: "answered with Ok",
 
     ExecExitCodeLost => exec_reports_exit_code_and_signal: "Code(0) instead of Code(7)",
     EnvironmentOfMainLost => exec_gets_environment_and_working_directory: "instead of \"main exec won\"",
@@ -83,6 +88,7 @@ faults! {
     EscalatesEarly => stop_escalates_after_the_grace: "killed after",
     ZeroGraceAsks => stop_without_grace_kills_at_once: "ended: nothing happened",
     NobodyIsAsked => stop_asks_execs_too: "next event: nothing happened",
+    OwnSignalIgnored => main_command_is_ended_by_its_own_signal: "Signal(15)",
     IdleWaitsOutTheGrace => stop_of_an_idle_sandbox_does_not_wait: "ended: nothing happened",
     SecondStopIgnored => second_stop_shortens_the_grace: "ended: nothing happened",
     StopRewritesTheReport => stop_after_the_end_changes_nothing: "cause: Stopped",

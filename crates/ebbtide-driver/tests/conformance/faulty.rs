@@ -64,7 +64,10 @@ impl Faulty {
     fn plan(&self, plan: &SandboxPlan) -> SandboxPlan {
         let mut plan = plan.clone();
         match self.fault {
-            Fault::GoneImageAccepted => plan.image = RootImage::Host,
+            Fault::GoneImageAccepted | Fault::LayersIgnored => plan.image = RootImage::Host,
+            Fault::UserIgnored | Fault::UnknownUserIsRoot => plan.user = None,
+            Fault::OwnSignalIgnored => plan.stop_signal = None,
+            Fault::MainDirectoryNotMade => plan.main.working_dir = None,
             Fault::MountedFilesForgotten => plan.files.clear(),
             Fault::EnvironmentOfMainLost => plan.main.env.clear(),
             Fault::IdleWaitsOutTheGrace if plan.main.argv.is_empty() => {

@@ -14,16 +14,36 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ebbtide_driver::conformance::{self, CHECKS, Check, Failure, Harness};
 use ebbtide_driver::fake::{FakeDriver, World};
-use ebbtide_driver::{Driver, DriverError, Leftover};
+use ebbtide_driver::{Driver, DriverError, LayeredRoot, Leftover};
 use ebbtide_model::SandboxId;
 use tokio::sync::Semaphore;
 
 use fault::{FAULTS, Fault};
 use faulty::{Faulty, Memory};
 
+/// An image of one layer.
+struct Image(tempfile::TempDir);
+
+impl Default for Image {
+    fn default() -> Self {
+        let store = tempfile::tempdir().unwrap();
+        std::fs::create_dir(store.path().join("layer")).unwrap();
+        std::fs::write(store.path().join("layer/ebbtide-image"), "image\n").unwrap();
+        Self(store)
+    }
+}
+
+impl Image {
+    fn layers(&self) -> LayeredRoot {
+        let store = self.0.path().to_owned();
+        LayeredRoot { hold: store.join("layer/ebbtide-image"), layers: vec!["layer".to_owned()], store }
+    }
+}
+
 #[derive(Default)]
 struct Honest {
     world: Mutex<Arc<World>>,
+    image: Image,
 }
 
 #[async_trait]
@@ -41,12 +61,17 @@ impl Harness for Honest {
         self.world.lock().unwrap().kill_init(id);
         true
     }
+
+    async fn image(&self) -> Option<LayeredRoot> {
+        Some(self.image.layers())
+    }
 }
 
 /// One world, one fault, one check.
 struct Planted {
     fault: Fault,
     memory: Arc<Memory>,
+    image: Image,
 }
 
 #[async_trait]
@@ -62,6 +87,10 @@ impl Harness for Planted {
     async fn kill_init(&self, id: &SandboxId) -> bool {
         self.memory.world.kill_init(id);
         true
+    }
+
+    async fn image(&self) -> Option<LayeredRoot> {
+        Some(self.image.layers())
     }
 
     fn patience(&self) -> Duration {
@@ -97,7 +126,7 @@ async fn each_planted_fault_is_found_for_what_it_is() {
             let turns = Arc::clone(&turns);
             tokio::spawn(async move {
                 let _turn = turns.acquire().await.unwrap();
-                let harness = Planted { fault, memory: Arc::default() };
+                let harness = Planted { fault, memory: Arc::default(), image: Image::default() };
                 let outcome = conformance::run_check(&harness, check(name)).await;
                 let said = outcome.to_string();
                 (!(outcome.failed() && said.contains(words))).then(|| format!("{fault:?}: {said}"))

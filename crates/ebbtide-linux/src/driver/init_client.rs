@@ -37,6 +37,8 @@ impl Inner {
         let start = Start {
             hostname: format!("{}-{}", self.home_id, plan.id),
             main: plan.main.clone(),
+            user: plan.user.clone(),
+            stop_signal: plan.stop_signal,
             lifetime: plan.lifetime,
             owner,
             files: plan.files.iter().map(|file| (file.path.clone(), file.size() as u64)).collect(),
@@ -52,6 +54,9 @@ impl Inner {
                 Err(spawn_error(error, &plan.main.argv, plan.main.working_dir.as_deref()))
             }
             FromInit::MountFailed(error) => Err(error.into()),
+            FromInit::UnknownUser => {
+                Err(DriverError::UnknownUser { user: plan.user.clone().unwrap_or_default() })
+            }
             FromInit::NotRunning => Err(DriverError::NotRunning(plan.id.clone())),
             other => Err(DriverError::Protocol(format!("{other:?}"))),
         }

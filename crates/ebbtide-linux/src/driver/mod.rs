@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use ebbtide_driver::{
     Capacity, Content, DestroyOutcome, Driver, DriverError, EndCause, EndReport, Exec, ExecRequest, Existing,
-    FileRead, Leftover, MainLog, Phase, Receipt, RootImage, SandboxPlan, Sink, WriteOptions,
+    FileRead, Leftover, MainLog, Phase, Receipt, SandboxPlan, Sink, WriteOptions,
 };
 use ebbtide_model::{ExitStatus, SandboxId, StopOptions};
 
@@ -132,11 +132,13 @@ impl LinuxDriver {
 
 impl Inner {
     async fn create(&self, plan: &SandboxPlan) -> Result<(), DriverError> {
-        if let RootImage::Layers(root) = &plan.image {
-            return Err(DriverError::ImageGone { missing: root.hold.display().to_string() });
-        }
-        let (id, resources) = (plan.id.clone(), plan.resources);
-        match self.launcher.call(move |seq| ToLauncher::Claim { seq, id: id.clone(), resources }).await? {
+        let claim = |seq| ToLauncher::Claim {
+            seq,
+            id: plan.id.clone(),
+            resources: plan.resources,
+            image: plan.image.clone(),
+        };
+        match self.launcher.call(claim).await? {
             FromLauncher::Claimed { result: Ok(_), .. } => self.launcher.track(&plan.id),
             FromLauncher::Claimed { result: Err(refusal), .. } => return Err(refused(refusal)),
             other => return Err(unexpected(&other)),
@@ -234,6 +236,10 @@ fn refused(refusal: Refusal) -> DriverError {
         Refusal::AboveCeiling { what: crate::protocol::Ceiling::Disk, asked, available } => {
             DriverError::AboveCeiling { what: "disk", asked, available }
         }
+        Refusal::AboveCeiling { what: crate::protocol::Ceiling::Layers, asked, available } => {
+            DriverError::AboveCeiling { what: "the image's number of layers", asked, available }
+        }
+        Refusal::ImageGone { missing } => DriverError::ImageGone { missing },
         Refusal::Unsupported { missing, help } => DriverError::Unsupported { missing, help },
         Refusal::Failed { step, errno }
             if errno == libc::ENOSPC || errno == libc::EMFILE || errno == libc::EAGAIN =>

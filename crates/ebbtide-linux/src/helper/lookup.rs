@@ -128,6 +128,11 @@ pub(super) fn directory(base: &OwnedFd, path: &Path) -> Result<OwnedFd, Stop> {
     Ok(reached)
 }
 
+/// Makes a directory, and those on the way to it, where they are missing.
+pub(crate) fn make_directory(path: &Path) -> Result<(), Stop> {
+    directory(&open(CWD, Path::new("/"), OFlags::PATH | OFlags::DIRECTORY)?, path).map(drop)
+}
+
 /// The metadata of an open file.
 pub(super) fn stat(file: &OwnedFd) -> Result<Stat, Stop> {
     Ok(fstat(file)?)

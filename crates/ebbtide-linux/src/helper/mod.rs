@@ -25,7 +25,7 @@ use rustix::io::Errno;
 use crate::protocol::{self, FileAction, FileTask, FromHelper};
 use crate::sys;
 
-pub(crate) use lookup::Place;
+pub(crate) use lookup::{Place, make_directory};
 pub(crate) use write::put;
 
 /// How long a helper may take until it has opened its file. Then the kernel ends it.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ebbtide_driver::LogStream;
@@ -11,15 +12,19 @@ use ebbtide_model::{Command, ExitStatus};
 use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatus, kill_process_group, wait, waitid, waitpid,
+    Pid, Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatus, getsid, kill_process_group, wait, waitid,
+    waitpid,
 };
 
 use super::help::Helper;
+use super::identity::Identity;
 use super::server::{MAIN_STDERR, MAIN_STDOUT};
 use super::spawn::{Cage, Spawn, at};
 use super::streams::{Pipes, make_terminal};
+use crate::helper;
 use crate::main_log::LogWriter;
 use crate::protocol::{Exec, FileTask, SpawnError, SpawnStage};
+use crate::sys;
 
 /// How long a command whose stream is gone has between two signals.
 const ABANDONED_GRACE: Duration = Duration::from_secs(2);
@@ -51,6 +56,8 @@ pub(super) struct Commands {
     cage: Cage,
     /// Set by the request.
     defaults: Option<Defaults>,
+    /// What the main command is told to end by, instead of SIGTERM.
+    stop_signal: Option<i32>,
     main: Option<Main>,
     /// Commands that run, by pid.
     running: HashMap<i32, Running>,
@@ -78,7 +85,7 @@ struct Running {
 
 impl Commands {
     pub(super) fn new(cage: Cage) -> Self {
-        Self { cage, defaults: None, main: None, running: HashMap::new() }
+        Self { cage, defaults: None, stop_signal: None, main: None, running: HashMap::new() }
     }
 
     pub(super) fn started(&self) -> bool {
@@ -86,11 +93,21 @@ impl Commands {
     }
 
     /// Takes the defaults of the request and starts the main command, if it has one.
-    pub(super) fn start(&mut self, main: Command, log: Option<File>) -> Result<(), SpawnError> {
-        let mut env =
-            BTreeMap::from([("PATH".to_owned(), PATH.to_owned()), ("HOME".to_owned(), "/root".to_owned())]);
+    pub(super) fn start(
+        &mut self,
+        main: Command,
+        identity: Identity,
+        stop_signal: Option<i32>,
+        log: Option<File>,
+    ) -> Result<(), SpawnError> {
+        let home = identity.home.clone();
+        let mut env = BTreeMap::from([("PATH".to_owned(), PATH.to_owned()), ("HOME".to_owned(), home)]);
         env.extend(main.env);
         let defaults = Defaults { env, working_dir: main.working_dir.unwrap_or_else(|| "/".to_owned()) };
+        // Where it can be neither entered nor made, the commands say so.
+        let _ = helper::make_directory(Path::new(&defaults.working_dir));
+        self.cage.identity = identity;
+        self.stop_signal = stop_signal;
         if !main.argv.is_empty() {
             let (inside, Pipes { stdout, stderr, .. }) = at(SpawnStage::Prepare, Pipes::make(false))?;
             let working_dir = &defaults.working_dir;
@@ -196,9 +213,18 @@ impl Commands {
         }
     }
 
-    /// SIGTERM to every process of the sandbox.
+    /// SIGTERM to every process of the sandbox. A main command with a signal of its own gets that, and what it has
+    /// started is left to it: told to end by itself, a worker would cut off what its server wants to finish.
     pub(super) fn terminate_all(&self) {
-        kill_everybody(Signal::TERM);
+        match (&self.main, self.stop_signal) {
+            (Some(main), Some(signal)) if signal != libc::SIGTERM => {
+                for pid in others_than_session(main.pid) {
+                    sys::kill(pid, libc::SIGTERM);
+                }
+                sys::kill(main.pid, signal);
+            }
+            _ => kill_everybody(Signal::TERM),
+        }
     }
 
     /// Reaps whatever has ended; answers the commands among it.
@@ -282,9 +308,20 @@ impl Main {
     }
 }
 
+/// Every process of the namespace but init and those of a session.
+fn others_than_session(session: i32) -> Vec<i32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let is_other = |pid: &i32| {
+        let of = getsid(Pid::from_raw(*pid)).map(|of| of.as_raw_nonzero().get());
+        *pid > 1 && of != Ok(session)
+    };
+    pids.filter(is_other).collect()
+}
+
 /// Signals every process of the namespace but init.
 fn kill_everybody(signal: Signal) {
-    crate::sys::kill_all(signal.as_raw());
+    sys::kill_all(signal.as_raw());
 }
 
 fn exit_status(status: WaitStatus) -> Option<ExitStatus> {

@@ -63,6 +63,7 @@ impl Cage {
         sys::reset_signal_actions();
         sys::unblock_signals();
         capabilities::drop_to(capabilities::PAYLOAD).map_err(|error| error.source)?;
+        self.identity.assume()?;
         self.filter.install()?;
         helper::run(task, channels);
         Ok(())

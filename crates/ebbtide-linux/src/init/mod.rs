@@ -7,7 +7,9 @@
 mod commands;
 mod deadlines;
 mod help;
+mod identity;
 mod mounted;
+mod names;
 mod requests;
 mod server;
 mod setup;
@@ -24,6 +26,7 @@ use crate::cgroup::SlotCgroups;
 use crate::protocol;
 use crate::seccomp::Filter;
 use crate::sys;
+use identity::Identity;
 
 /// What a new init takes over from the launcher.
 pub(crate) struct Inheritance {
@@ -37,6 +40,8 @@ pub(crate) struct Inheritance {
     pub(crate) cgroups: SlotCgroups,
     /// The lock of the user-id range; held for life.
     pub(crate) id_lock: Option<File>,
+    /// A share of the lock that keeps its image from being removed; held for life.
+    pub(crate) image: Option<File>,
     /// The payload's system-call filter.
     pub(crate) filter: Arc<Filter>,
     /// A directory to attach the root at.
@@ -72,7 +77,8 @@ fn live(mut inheritance: Inheritance) -> i32 {
         inheritance.cgroups.payload.as_raw_fd(),
     ];
     keep.extend(inheritance.cgroups.self_attach.iter().map(AsRawFd::as_raw_fd));
-    keep.extend(inheritance.id_lock.iter().map(AsRawFd::as_raw_fd));
+    let held = inheritance.id_lock.iter().chain(&inheritance.image);
+    keep.extend(held.map(AsRawFd::as_raw_fd));
     if sys::close_all_but(&keep).is_err() {
         return 70;
     }
@@ -80,7 +86,8 @@ fn live(mut inheritance: Inheritance) -> i32 {
     let server = setup::enter(&mut inheritance).and_then(|()| {
         server::Server::new(inheritance.listener, {
             let SlotCgroups { payload, self_attach, .. } = inheritance.cgroups;
-            let cage = spawn::Cage { payload, self_attach, filter: inheritance.filter };
+            let (filter, identity) = (inheritance.filter, Identity::root());
+            let cage = spawn::Cage { payload, self_attach, filter, identity };
             server::Resources { record: inheritance.record, cage }
         })
     });

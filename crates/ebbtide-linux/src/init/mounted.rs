@@ -10,6 +10,7 @@ use std::os::fd::AsFd as _;
 use ebbtide_driver::{FileError, FileErrorKind};
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 
+use super::names;
 use crate::helper::{self, Place, Stop};
 use crate::sys;
 
@@ -28,6 +29,7 @@ pub(super) fn put(files: &[(String, u64)], mut content: File) -> Result<(), File
 }
 
 fn put_one(path: &str, content: &mut impl Read) -> Result<(), Stop> {
+    names::give_way_to(path);
     let Place { directory, name, .. } = helper::put(path, content, MODE)?;
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let mount = open_tree(&directory, &name, flags)?;

@@ -81,6 +81,7 @@ impl Server {
                 Ok(()) => self.answer(index, &FromInit::Started),
                 Err(StartError::Spawn(error)) => self.answer(index, &FromInit::StartFailed(error)),
                 Err(StartError::Mount(error)) => self.answer(index, &FromInit::MountFailed(error)),
+                Err(StartError::UnknownUser) => self.answer(index, &FromInit::UnknownUser),
             },
             ToInit::Exec(_) if self.stopping() => self.answer(index, &FromInit::NotRunning),
             ToInit::Exec(exec) => match self.commands.exec(exec) {

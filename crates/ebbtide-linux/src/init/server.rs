@@ -10,9 +10,10 @@ use rustix::net::{SocketFlags, accept_with};
 
 use super::commands::Commands;
 use super::deadlines::Timer;
-use super::mounted;
+use super::identity::Identity;
 use super::requests::{Connection, Connections};
 use super::spawn::Cage;
+use super::{mounted, names};
 use crate::protocol::{Owner, SpawnError, Start};
 use crate::run_record::RunRecord;
 use crate::sys::SignalFd;
@@ -32,6 +33,7 @@ const CONNECTION: u64 = 16;
 pub(super) enum StartError {
     Spawn(SpawnError),
     Mount(FileError),
+    UnknownUser,
 }
 
 impl From<SpawnError> for StartError {
@@ -180,8 +182,12 @@ impl Server {
             },
         }
         self.arm_grace();
-        set_names(&start.hostname);
-        self.commands.start(start.main, log)?;
+        names::set(&start.hostname);
+        let identity = match &start.user {
+            Some(user) => Identity::find(user).ok_or(StartError::UnknownUser)?,
+            None => Identity::root(),
+        };
+        self.commands.start(start.main, identity, start.stop_signal, log)?;
         for (token, pipe) in self.commands.main_pipes() {
             let _ = self.watch(pipe, token);
         }
@@ -243,12 +249,4 @@ impl Server {
             Err(_) => 70,
         }
     }
-}
-
-/// Tells the programs inside who they are, in the files that the image's own lead to. A sandbox whose files cannot
-/// be written still runs.
-fn set_names(hostname: &str) {
-    let _ = rustix::system::sethostname(hostname.as_bytes());
-    let _ = std::fs::write("/run/hostname", format!("{hostname}\n"));
-    let _ = std::fs::write("/run/hosts", format!("127.0.0.1 localhost {hostname}\n::1 localhost\n"));
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 
+use super::identity::Identity;
 use super::streams::Inside;
 use crate::capabilities;
 use crate::protocol::{SpawnError, SpawnStage};
@@ -21,6 +22,8 @@ pub(super) struct Cage {
     pub(super) payload: OwnedFd,
     pub(super) self_attach: Vec<OwnedFd>,
     pub(super) filter: Arc<Filter>,
+    /// Who commands run as; root until the request says otherwise.
+    pub(super) identity: Identity,
 }
 
 /// A command with everything resolved.
@@ -34,6 +37,7 @@ impl Cage {
     /// Runs a command with these streams; answers its process once it has been executed.
     pub(super) fn spawn(&self, command: &Spawn<'_>, streams: &Inside) -> Result<i32, SpawnError> {
         let prepared = at(SpawnStage::Prepare, Prepared::new(command))?;
+        self.identity.own(streams);
         let (report, report_write) = at(SpawnStage::Prepare, pipe_with(PipeFlags::CLOEXEC))?;
         match sys::clone(CloneFlags::WAIT_FOR_EXEC, Some(self.payload.as_fd())) {
             Err(error) => Err(failed(SpawnStage::Cgroup, &error)),
@@ -73,6 +77,8 @@ impl Cage {
         at(SpawnStage::WorkingDirectory, rustix::process::chdir(prepared.working_dir.as_c_str()))?;
         sys::unblock_signals();
         at(SpawnStage::Confine, capabilities::drop_to(capabilities::PAYLOAD).map_err(|error| error.source))?;
+        // The working directory was entered before: an image may have one that its user cannot enter.
+        at(SpawnStage::Confine, self.identity.assume())?;
         at(SpawnStage::Confine, self.filter.install())?;
         Err(prepared.exec())
     }

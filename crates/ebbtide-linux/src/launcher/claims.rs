@@ -1,12 +1,14 @@
 //! Giving slots to sandboxes, and taking them back.
 
+use std::rc::Rc;
 use std::time::Instant;
 
 use ebbtide_model::{EffectiveResources, SandboxId};
 
 use super::failed;
+use super::roots::SlotRoot;
 use super::server::Launcher;
-use super::slots::Phase;
+use super::slots::{Phase, Slot};
 use crate::protocol::{Claim, FromLauncher, Refusal};
 
 /// A sandbox that waits for a slot.
@@ -15,6 +17,7 @@ pub(super) struct Waiting {
     pub(super) seq: u64,
     pub(super) id: SandboxId,
     pub(super) resources: EffectiveResources,
+    pub(super) root: Rc<SlotRoot>,
 }
 
 impl Launcher {
@@ -36,10 +39,8 @@ impl Launcher {
 
     /// Gives ready slots to those who wait.
     pub(super) fn serve_waiting(&mut self) {
-        while let Some(index) = self.slots.iter().position(|slot| {
-            slot.as_ref().is_some_and(|slot| slot.phase == Phase::Ready && slot.sandbox.is_none())
-        }) {
-            let Some(waiting) = self.waiting.pop_front() else { return };
+        while let Some((place, index)) = self.next_served() {
+            let Some(waiting) = self.waiting.remove(place) else { return };
             // The same claim may have waited twice.
             let result = match self.slot_of(&waiting.id) {
                 Some(_) => Ok(Claim::Existing),
@@ -47,6 +48,22 @@ impl Launcher {
             };
             self.tell(waiting.connection, &FromLauncher::Claimed { seq: waiting.seq, result });
         }
+    }
+
+    /// Who has waited longest of those that a slot is ready for, and that slot.
+    fn next_served(&self) -> Option<(usize, usize)> {
+        let ready = |slot: &Slot| slot.phase == Phase::Ready && slot.sandbox.is_none();
+        let ready: Vec<(usize, &Rc<SlotRoot>)> = (self.slots.iter().enumerate())
+            .filter_map(|(index, slot)| slot.as_ref().filter(|slot| ready(slot)).map(|slot| (index, slot)))
+            .filter_map(|(index, slot)| Some((index, slot.root.as_ref()?)))
+            .collect();
+        if ready.is_empty() {
+            return None;
+        }
+        self.waiting.iter().enumerate().find_map(|(place, waiting)| {
+            let mut fitting = ready.iter().filter(|(_, root)| Rc::ptr_eq(root, &waiting.root));
+            fitting.next().map(|(index, _)| (place, *index))
+        })
     }
 
     fn give(&mut self, index: usize, waiting: &Waiting) -> Result<(), Refusal> {
@@ -61,7 +78,10 @@ impl Launcher {
             .and_then(|()| self.dirs.claim(&slot.name, &waiting.id).map_err(|error| failed(&error)));
         match result {
             Ok(()) => slot.sandbox = Some(waiting.id.clone()),
-            Err(_) => slot.kill(&*self.cgroups),
+            Err(_) => {
+                slot.phase = Phase::Ending;
+                slot.kill(&*self.cgroups);
+            }
         }
         result
     }

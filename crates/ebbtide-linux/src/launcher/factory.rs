@@ -2,19 +2,22 @@
 
 use std::fs::{self, File};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::rc::Rc;
 use std::sync::Arc;
 
+use ebbtide_driver::RootImage;
 use ebbtide_model::EffectiveResources;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with, socketpair,
 };
 
+use super::roots::SlotRoot;
 use super::server::Launcher;
 use super::slots::Slot;
 use crate::ids::{IdRange, RANGE};
 use crate::init::{self, Inheritance, Roots};
 use crate::protocol::{self, Refusal};
-use crate::root::{Root, UpperDirs};
+use crate::root::{self, Layers, Root, RootError, UpperDirs};
 use crate::run_record::RunRecord;
 use crate::slot::{SlotFile, new_slot_name};
 use crate::sys::{CloneFlags, Cloned, clone};
@@ -22,12 +25,17 @@ use crate::sys_error::{Step, SysError};
 
 impl Launcher {
     /// Begins a slot; it is ready once its init says so. What a failure has made is released.
-    pub(super) fn make_slot(&mut self) -> Result<Slot, Refusal> {
+    pub(super) fn make_slot(&mut self, root: &Rc<SlotRoot>) -> Result<Slot, Refusal> {
+        let hold = match &root.image {
+            RootImage::Host => None,
+            RootImage::Layers(image) => Some(root::hold(&image.hold)?),
+        };
         let mut slot = match self.shells.pop() {
             Some(shell) => Slot { ids: Some(shell.ids), keeps_disk: shell.disk, ..Slot::new(shell.name) },
             None => Slot::new(new_slot_name()),
         };
-        match self.fill_slot(&mut slot) {
+        slot.root = Some(Rc::clone(root));
+        match self.fill_slot(&mut slot, root, hold) {
             Ok(()) => Ok(slot),
             Err(refusal) => {
                 self.abandon(slot);
@@ -36,16 +44,22 @@ impl Launcher {
         }
     }
 
-    fn fill_slot(&mut self, slot: &mut Slot) -> Result<(), Refusal> {
+    fn fill_slot(&mut self, slot: &mut Slot, root: &SlotRoot, hold: Option<File>) -> Result<(), Refusal> {
         let place = if slot.keeps_disk {
             self.disk.place(&slot.name)
         } else {
             self.disk.create(&slot.name, EffectiveResources::default().disk_bytes)?
         };
-        self.make_objects(slot, &UpperDirs::at(&place)).map_err(|error| super::failed(&error))
+        self.make_objects(slot, &UpperDirs::at(&place), root, hold)
     }
 
-    fn make_objects(&mut self, slot: &mut Slot, upper: &UpperDirs) -> Result<(), SysError> {
+    fn make_objects(
+        &mut self,
+        slot: &mut Slot,
+        upper: &UpperDirs,
+        root: &SlotRoot,
+        hold: Option<File>,
+    ) -> Result<(), Refusal> {
         let name = slot.name.clone();
         let ids = match slot.ids.take() {
             Some(ids) => ids,
@@ -73,6 +87,7 @@ impl Launcher {
                     record,
                     cgroups,
                     id_lock,
+                    image: hold,
                     filter: Arc::clone(&self.filter),
                     stage: self.stage.clone(),
                 }),
@@ -89,7 +104,7 @@ impl Launcher {
         if !slot.keeps_disk {
             upper.make(uid)?;
         }
-        self.hand_over_root(upper, pid, &ours)?;
+        self.hand_over_root(&root.layers, upper, pid, &ours)?;
         slot.stamp = upper.stamp().ok();
         slot.handshake = Some(ours);
         Ok(())
@@ -105,16 +120,22 @@ impl Launcher {
     }
 
     /// Builds the root file system and gives it to the init.
-    fn hand_over_root(&self, upper: &UpperDirs, pid: i32, init: &OwnedFd) -> Result<(), SysError> {
+    fn hand_over_root(
+        &self,
+        layers: &Layers,
+        upper: &UpperDirs,
+        pid: i32,
+        init: &OwnedFd,
+    ) -> Result<(), RootError> {
         let path = format!("/proc/{pid}/ns/user");
         let userns = File::open(&path).step(|| format!("open {path}"))?;
         let Root { mut mounts, used } =
-            self.builder.build(&self.layers, upper, userns.as_fd(), &self.layer_stage)?;
+            self.builder.build(layers, upper, userns.as_fd(), &self.layer_stage)?;
         mounts.push(("dev".to_owned(), self.devices.clone_for_sandbox()?));
         let (targets, fds): (Vec<String>, Vec<OwnedFd>) = mounts.into_iter().unzip();
         let fds: Vec<_> = fds.iter().chain(&used).map(AsFd::as_fd).collect();
-        protocol::send(init, &Roots { targets }, &fds)
-            .map_err(|error| SysError::new("hand the root over to its init", std::io::Error::other(error)))
+        let sent = protocol::send(init, &Roots { targets }, &fds).map_err(std::io::Error::other);
+        Ok(sent.step(|| "hand the root over to its init")?)
     }
 }
 

@@ -9,6 +9,7 @@ mod claims;
 mod disk_class;
 mod factory;
 mod namespace;
+mod roots;
 mod server;
 mod set_up;
 mod slots;
@@ -26,7 +27,8 @@ use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with};
 
 use crate::cgroup;
-use crate::protocol::{self, FromLauncher, Refusal, ToLauncher};
+use crate::protocol::{self, Ceiling, FromLauncher, Refusal, ToLauncher};
+use crate::root::RootError;
 use crate::sys_error::{Step, SysError};
 pub(crate) use arguments::Arguments;
 use server::Launcher;
@@ -125,4 +127,22 @@ fn readable_within(fd: &OwnedFd, seconds: i64) -> bool {
 /// A failed step as an answer.
 fn failed(error: &SysError) -> Refusal {
     Refusal::Failed { step: error.step.clone(), errno: error.errno().unwrap_or(0) }
+}
+
+impl From<SysError> for Refusal {
+    fn from(error: SysError) -> Self {
+        failed(&error)
+    }
+}
+
+impl From<RootError> for Refusal {
+    fn from(error: RootError) -> Self {
+        match error {
+            RootError::Gone(missing) => Self::ImageGone { missing: missing.display().to_string() },
+            RootError::TooManyLayers { asked, most } => {
+                Self::AboveCeiling { what: Ceiling::Layers, asked: asked as u64, available: most as u64 }
+            }
+            RootError::System(error) => failed(&error),
+        }
+    }
 }

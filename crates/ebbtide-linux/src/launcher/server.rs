@@ -1,8 +1,9 @@
 //! The launcher's event loop: requests of the daemon, inits that become ready or end, slots made ahead.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,11 +13,12 @@ use rustix::net::{SocketFlags, accept_with};
 use super::Arguments;
 use super::claims::Waiting;
 use super::disk_class::DiskClass;
+use super::roots::{Roots, SlotRoot};
 use super::slots::{Phase, Shell, Slot};
 use crate::cgroup::{self, Backend};
 use crate::init::Readiness;
 use crate::protocol::{self, FromLauncher, Refusal, SlotState, ToLauncher};
-use crate::root::{DeviceTree, Layers, RootBuilder};
+use crate::root::{DeviceTree, RootBuilder};
 use crate::seccomp::Filter;
 use crate::slot::SlotDirs;
 use crate::sys_error::{Step, SysError};
@@ -31,7 +33,9 @@ const HANDSHAKE: u64 = 3;
 const RETRY: Duration = Duration::from_millis(1);
 /// The most slots that are being prepared at once; more would only share the processors.
 const MOST_PREPARING: usize = 4;
-/// How many slots in a row may fail before those who wait are told.
+/// How many of them for nobody yet, so that somebody who comes finds room.
+const MOST_PREPARING_AHEAD: usize = 2;
+/// How many slots in a row may fail before those who wait for one are told.
 const MOST_FAILURES: u32 = 3;
 
 /// How long a launcher that holds no sandbox waits for a daemon.
@@ -46,7 +50,7 @@ pub(crate) struct Launcher {
     pub(super) dirs: SlotDirs,
     pub(super) cgroups: Box<dyn Backend>,
     pub(super) disk: DiskClass,
-    pub(super) layers: Layers,
+    pub(super) roots: Roots,
     pub(super) builder: RootBuilder,
     pub(super) devices: DeviceTree,
     pub(super) filter: Arc<Filter>,
@@ -60,7 +64,6 @@ pub(crate) struct Launcher {
     pub(super) shells: Vec<Shell>,
     pub(super) connections: Vec<Option<OwnedFd>>,
     pub(super) waiting: VecDeque<Waiting>,
-    pub(super) failures: u32,
     pub(super) retry: bool,
     /// When to give the host back what ended sandboxes have written, if none lives by then.
     pub(super) trim_due: Option<Instant>,
@@ -91,6 +94,7 @@ impl Launcher {
                 self.disk.trim();
             }
             self.fill_pool();
+            self.drop_cold();
             if self.finished() {
                 return Ok(());
             }
@@ -104,16 +108,17 @@ impl Launcher {
         }
     }
 
-    /// How long to wait for an event: not at all while a slot is to be made, a moment while a release waits.
+    /// How long to wait for an event: not at all while a slot is to be made, a moment while a release waits, and
+    /// until slots of an image are no longer kept.
     fn patience(&self) -> Option<Timespec> {
-        let time = if self.wants_slot() {
+        let time = if self.wanted().is_some() {
             Duration::ZERO
         } else if self.slots.iter().flatten().any(|slot| slot.phase == Phase::Releasing) {
             RETRY
         } else if !self.is_connected() || self.trim_due.is_some() && !self.holds_sandboxes() {
             Duration::from_secs(1)
         } else {
-            return None;
+            self.roots.next_cold()?
         };
         Some(Timespec { tv_sec: time.as_secs() as i64, tv_nsec: i64::from(time.subsec_nanos()) })
     }
@@ -150,8 +155,9 @@ impl Launcher {
 
     fn serve_request(&mut self, connection: u64, message: ToLauncher) {
         match message {
-            ToLauncher::Claim { seq, id, resources } => {
-                self.claim(Waiting { connection, seq, id, resources })
+            ToLauncher::Claim { seq, id, resources, image } => {
+                let root = self.roots.claim(&image);
+                self.claim(Waiting { connection, seq, id, resources, root })
             }
             ToLauncher::Destroy { seq, id } => self.destroy(connection, seq, &id),
             ToLauncher::List { seq } => {
@@ -173,10 +179,11 @@ impl Launcher {
         let Some(slot) = self.slots.get_mut(index).and_then(Option::as_mut) else { return };
         let Some(handshake) = slot.handshake.take() else { return };
         let answer = protocol::receive::<Readiness>(&handshake);
+        let root = slot.root.clone();
         let refusal = match answer {
             Ok((Readiness::Ready, _)) => {
                 slot.phase = Phase::Ready;
-                self.failures = 0;
+                root.iter().for_each(|root| self.roots.made(root));
                 self.serve_waiting();
                 return;
             }
@@ -184,41 +191,72 @@ impl Launcher {
             Err(error) => Refusal::Failed { step: format!("prepare a sandbox: {error}"), errno: libc::EIO },
         };
         slot.kill(&*self.cgroups);
-        self.slot_failed(refusal);
+        root.iter().for_each(|root| self.slot_failed(root, &refusal));
     }
 
-    /// Tells those who wait once it is plain that no slot can be made.
-    pub(super) fn slot_failed(&mut self, refusal: Refusal) {
+    /// Tells those who wait for a root once it is plain that no slot can be made with it.
+    pub(super) fn slot_failed(&mut self, root: &Rc<SlotRoot>, refusal: &Refusal) {
         eprintln!("ebb internal-launcher: a slot failed: {refusal:?}");
-        self.failures += 1;
-        if self.failures < MOST_FAILURES {
+        let failures = self.roots.failed(root);
+        if failures < MOST_FAILURES && !refusal.is_final() {
             return;
         }
-        for waiting in std::mem::take(&mut self.waiting) {
+        let (told, others) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition::<VecDeque<_>, _>(|waiting| Rc::ptr_eq(&waiting.root, root));
+        self.waiting = others;
+        for waiting in told {
             let message = FromLauncher::Claimed { seq: waiting.seq, result: Err(refusal.clone()) };
             self.tell(waiting.connection, &message);
         }
     }
 
-    fn wants_slot(&self) -> bool {
-        let count = |phase: Phase| {
-            self.slots.iter().flatten().filter(|slot| slot.phase == phase && slot.sandbox.is_none()).count()
-        };
-        let (preparing, ready) = (count(Phase::Preparing), count(Phase::Ready));
-        // After failures slots are made for those who wait only, so that a broken host is not kept busy.
-        let ahead = if self.failures == 0 { self.arguments.pool_slots } else { 0 };
-        let wanted = self.waiting.len() + if self.is_connected() { ahead } else { 0 };
-        self.shutting_down.is_none() && preparing < MOST_PREPARING && preparing + ready < wanted
+    /// What the next slot is to be made with: for those who wait, and then to have some ahead.
+    fn wanted(&self) -> Option<Rc<SlotRoot>> {
+        // What there is of each root, less those who wait for it.
+        let mut spare: HashMap<*const SlotRoot, isize> = HashMap::new();
+        let mut preparing = 0;
+        for slot in self.slots.iter().flatten().filter(|slot| slot.is_spare()) {
+            preparing += usize::from(slot.phase == Phase::Preparing);
+            slot.root.iter().for_each(|root| *spare.entry(Rc::as_ptr(root)).or_default() += 1);
+        }
+        if self.shutting_down.is_some() || preparing >= MOST_PREPARING {
+            return None;
+        }
+        for waiting in &self.waiting {
+            *spare.entry(Rc::as_ptr(&waiting.root)).or_default() -= 1;
+        }
+        let spare = |root: &Rc<SlotRoot>| spare.get(&Rc::as_ptr(root)).copied().unwrap_or_default();
+        if let Some(waiting) = self.waiting.iter().find(|waiting| spare(&waiting.root) < 0) {
+            return Some(Rc::clone(&waiting.root));
+        }
+        if !self.is_connected() || preparing >= MOST_PREPARING_AHEAD {
+            return None;
+        }
+        let ahead = self.arguments.pool_slots as isize;
+        self.roots.made_ahead().find(|root| spare(root) < ahead).map(Rc::clone)
     }
 
     /// Makes one slot, so that requests that come meanwhile are served in between.
     fn fill_pool(&mut self) {
-        if !self.wants_slot() {
-            return;
-        }
-        match self.make_slot() {
+        let Some(root) = self.wanted() else { return };
+        match self.make_slot(&root) {
             Ok(slot) => self.track(slot),
-            Err(refusal) => self.slot_failed(refusal),
+            Err(refusal) => self.slot_failed(&root, &refusal),
+        }
+    }
+
+    /// Ends the slots that were made ahead with a root that is no longer wanted.
+    fn drop_cold(&mut self) {
+        for slot in self.slots.iter_mut().flatten() {
+            let is_wanted = |root: &Rc<SlotRoot>| {
+                let mut wanted = self.waiting.iter().map(|waiting| &waiting.root).chain(self.roots.warm());
+                wanted.any(|wanted| Rc::ptr_eq(wanted, root))
+            };
+            if slot.phase == Phase::Ready && slot.is_spare() && !slot.root.as_ref().is_some_and(is_wanted) {
+                slot.phase = Phase::Ending;
+                slot.kill(&*self.cgroups);
+            }
         }
     }
 

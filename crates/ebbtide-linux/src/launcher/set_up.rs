@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rustix::event::epoll;
 
 use super::disk_class::DiskClass;
+use super::roots::Roots;
 use super::server::Launcher;
 use super::{Arguments, failed, namespace};
 use crate::cgroup;
@@ -35,7 +36,9 @@ impl Launcher {
         }
         let needed = ["/proc", "/sys", "/sys/fs/cgroup", "/dev", "/usr", "/etc", "/lib", "/bin"]
             .map(std::path::Path::new);
-        let own = [arguments.state_dir.as_path(), &arguments.run_dir, &arguments.ids_dir];
+        // The images may be on a mount of their own.
+        let layers = arguments.state_dir.join("images/layers");
+        let own = [arguments.state_dir.as_path(), &layers, &arguments.run_dir, &arguments.ids_dir];
         namespace::enter(&stage, &[&needed[..], &own[..]].concat()).map_err(step)?;
         let cgroups = cgroup::detect(&arguments.home_id).map_err(|missing| Refusal::Unsupported {
             missing,
@@ -51,7 +54,7 @@ impl Launcher {
             arguments,
             cgroups,
             disk,
-            layers,
+            roots: Roots::new(layers),
             builder,
             devices,
             filter: Arc::new(Filter::payload()),
@@ -63,7 +66,6 @@ impl Launcher {
             shells: Vec::new(),
             connections: Vec::new(),
             waiting: VecDeque::new(),
-            failures: 0,
             retry: false,
             trim_due: None,
             shutting_down: None,

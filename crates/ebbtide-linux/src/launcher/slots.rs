@@ -1,11 +1,13 @@
 //! What the launcher knows of each slot.
 
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::time::Instant;
 
 use ebbtide_model::SandboxId;
 use rustix::process::Signal;
 
+use super::roots::SlotRoot;
 use crate::cgroup::Backend;
 use crate::ids::IdRange;
 use crate::root::Stamp;
@@ -17,6 +19,8 @@ pub(super) enum Phase {
     Preparing,
     /// Its init listens.
     Ready,
+    /// Its init was killed and has not ended yet.
+    Ending,
     /// Its init has ended; what the kernel still holds of it is being released.
     Releasing,
     /// Everything but its run directory is released.
@@ -28,6 +32,8 @@ pub(super) struct Slot {
     /// Whose it is; the name of its run directory.
     pub(super) sandbox: Option<SandboxId>,
     pub(super) phase: Phase,
+    /// The root that it was made with. An adopted one has its sandbox already, and needs to tell no more.
+    pub(super) root: Option<Rc<SlotRoot>>,
     /// Its init; readable once that has ended.
     pub(super) pidfd: Option<OwnedFd>,
     /// To hear from a preparing init.
@@ -63,6 +69,7 @@ impl Slot {
             name,
             sandbox: None,
             phase: Phase::Preparing,
+            root: None,
             pidfd: None,
             handshake: None,
             ids: None,
@@ -82,6 +89,11 @@ impl Slot {
             self.killed = true;
             let _ = cgroups.kill(&self.name);
         }
+    }
+
+    /// Whether it is there for whoever comes, now or soon.
+    pub(super) fn is_spare(&self) -> bool {
+        self.sandbox.is_none() && matches!(self.phase, Phase::Preparing | Phase::Ready)
     }
 
     /// The name of its run directory.

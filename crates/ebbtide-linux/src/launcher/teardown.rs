@@ -35,16 +35,16 @@ impl Launcher {
                 rustix::process::WaitId::PidFd(std::os::fd::AsFd::as_fd(&pidfd)),
                 rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOHANG,
             );
-            let mut unready = false;
+            let mut unready = None;
             if let Some(slot) = self.slots[index].as_mut() {
                 slot.note("process", 1);
                 slot.note("namespace", NAMESPACES);
                 slot.phase = Phase::Releasing;
-                unready = slot.handshake.take().is_some();
+                unready = slot.handshake.take().and_then(|_| slot.root.clone());
             }
-            if unready {
+            if let Some(root) = unready {
                 let step = "prepare a sandbox: its init has ended".to_owned();
-                self.slot_failed(Refusal::Failed { step, errno: libc::EIO });
+                self.slot_failed(&root, &Refusal::Failed { step, errno: libc::EIO });
             }
         }
         self.release(index);

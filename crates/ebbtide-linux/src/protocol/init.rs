@@ -30,6 +30,10 @@ pub(crate) enum ToInit {
 pub(crate) struct Start {
     pub(crate) hostname: String,
     pub(crate) main: Command,
+    /// Who commands run as, to be looked up inside; `None` is root.
+    pub(crate) user: Option<String>,
+    /// What the main command is told to end by, instead of SIGTERM.
+    pub(crate) stop_signal: Option<i32>,
     pub(crate) lifetime: Duration,
     pub(crate) owner: Owner,
     /// Path and size of each mounted file. What they hold travels one after the other in a memory file, right behind
@@ -89,6 +93,8 @@ pub(crate) enum FromInit {
     HelperFailed(i32),
     /// A mounted file could not be put in its place; the init waits to be destroyed.
     MountFailed(FileError),
+    /// The user is not known inside; the init waits to be destroyed.
+    UnknownUser,
 }
 
 /// Why a command could not be run.

@@ -1,8 +1,8 @@
-//! Daemon and launcher. No message holds anything of a request but the id and the bounds.
+//! Daemon and launcher. No message holds anything of a request but the id, the bounds and where the image lies.
 
 use std::time::Duration;
 
-use ebbtide_driver::Leftover;
+use ebbtide_driver::{Leftover, RootImage};
 use ebbtide_model::{EffectiveResources, SandboxId};
 use serde::{Deserialize, Serialize};
 
@@ -11,8 +11,8 @@ use crate::run_record::RunRecord;
 /// What the daemon asks the launcher for. Each carries a number that its answer repeats.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ToLauncher {
-    /// Give the sandbox a slot; answered at once if it has one already.
-    Claim { seq: u64, id: SandboxId, resources: EffectiveResources },
+    /// Give the sandbox a slot with this root; answered at once if it has one already.
+    Claim { seq: u64, id: SandboxId, resources: EffectiveResources, image: RootImage },
     /// End and release the sandbox.
     Destroy { seq: u64, id: SandboxId },
     /// Every claimed slot.
@@ -76,14 +76,24 @@ pub(crate) enum Refusal {
     NoRoom(String),
     /// More than the host has.
     AboveCeiling { what: Ceiling, asked: u64, available: u64 },
+    /// A part of the image is not there any more.
+    ImageGone { missing: String },
     /// The host lacks something.
     Unsupported { missing: String, help: String },
     /// A step failed in the kernel.
     Failed { step: String, errno: i32 },
 }
 
+impl Refusal {
+    /// Whether another attempt would end the same way.
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(self, Self::ImageGone { .. } | Self::AboveCeiling { .. })
+    }
+}
+
 /// A bound that the host itself sets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Ceiling {
     Disk,
+    Layers,
 }

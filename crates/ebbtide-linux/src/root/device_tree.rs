@@ -24,9 +24,11 @@ const LINKS: [(&str, &str); 5] = [
     ("ptmx", "pts/ptmx"),
 ];
 /// Places to mount something at, and one that stays empty.
-const DIRECTORIES: [&str; 4] = ["pts", "shm", "mqueue", ".empty"];
+const DIRECTORIES: [&str; 5] = ["pts", "shm", "mqueue", ".own", ".empty"];
 /// A directory in every sandbox that is empty and read-only, to cover others with.
 pub(crate) const EMPTY_DIR: &str = "/dev/.empty";
+/// A directory in every sandbox for the files that it has of its own.
+pub(crate) const OWN_DIR: &str = "/dev/.own";
 
 pub(crate) struct DeviceTree {
     path: PathBuf,

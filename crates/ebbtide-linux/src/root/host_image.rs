@@ -13,7 +13,7 @@ use super::Layers;
 use crate::sys_error::SysError;
 
 /// Raised when the skeleton's content changes.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 const TOP: [&str; 6] = ["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
 const DIRECTORIES: [(&str, u32); 20] = [
@@ -81,13 +81,14 @@ const MAX_DEPTH: u32 = 8;
 
 /// The layers of the image `host`; the skeleton is kept below `dir` and written if it is absent or outdated.
 pub(crate) fn host_layers(dir: &Path) -> Result<Layers, SysError> {
-    let skeleton = dir.join(stamp());
+    let name = stamp();
+    let skeleton = dir.join(&name);
     if !skeleton.exists() {
         write_skeleton(dir, &skeleton)?;
     }
     let shown = ["usr"].into_iter().chain(TOP).map(|name| (name.to_owned(), Path::new("/").join(name)));
     let shown = shown.filter(|(_, path)| path.symlink_metadata().is_ok_and(|meta| meta.is_dir())).collect();
-    Ok(Layers { root: skeleton, shown })
+    Ok(Layers { store: dir.to_owned(), names: vec![name], shown })
 }
 
 /// Names the skeleton by what it is made of, so that a change of the host makes a new one.
@@ -132,12 +133,11 @@ fn fill(root: &Path) -> io::Result<()> {
     for name in ETC {
         copy(&Path::new("/etc").join(name), &etc.join(name), 0)?;
     }
-    for (name, text) in [("passwd", PASSWD), ("group", GROUP), ("resolv.conf", "")] {
+    // The empty ones are places for what each sandbox has of its own.
+    for (name, text) in
+        [("passwd", PASSWD), ("group", GROUP), ("hosts", ""), ("hostname", ""), ("resolv.conf", "")]
+    {
         fs::write(etc.join(name), text)?;
-    }
-    // What each sandbox has of its own is in its own /run: in memory, and there before anything is copied up.
-    for name in ["hosts", "hostname"] {
-        symlink(Path::new("/run").join(name), etc.join(name))?;
     }
     Ok(())
 }
@@ -173,7 +173,7 @@ mod tests {
     fn the_skeleton_holds_no_secret_and_is_written_once() {
         let dir = tempfile::tempdir().unwrap();
         let layers = host_layers(dir.path()).unwrap();
-        let root = &layers.root;
+        let root = &layers.store.join(&layers.names[0]);
         for absent in
             ["etc/shadow", "etc/ssh", "etc/ssl/private", "etc/sudoers", "etc/gshadow", "etc/machine-id"]
         {
@@ -184,7 +184,10 @@ mod tests {
         }
         assert_eq!(fs::read_to_string(root.join("etc/passwd")).unwrap(), PASSWD);
         let written = root.metadata().unwrap().ino();
-        assert_eq!(host_layers(dir.path()).unwrap().root.metadata().unwrap().ino(), written);
+        assert_eq!(
+            host_layers(dir.path()).unwrap().store.join(&layers.names[0]).metadata().unwrap().ino(),
+            written
+        );
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 }

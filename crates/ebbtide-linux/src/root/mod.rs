@@ -8,31 +8,25 @@
 mod attached;
 mod by_descriptor;
 mod device_tree;
+mod error;
 mod host_image;
+mod layers;
 mod upper;
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::CWD;
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsmount, fsopen, open_tree};
+use rustix::mount::{FsOpenFlags, OpenTreeFlags, fsopen, open_tree};
 
 use crate::sys;
 use crate::sys_error::{Step, SysError};
-pub(crate) use device_tree::{DeviceTree, EMPTY_DIR};
+pub(crate) use device_tree::{DeviceTree, EMPTY_DIR, OWN_DIR};
+pub(crate) use error::RootError;
 pub(crate) use host_image::host_layers;
+pub(crate) use layers::{Layers, hold};
 pub(crate) use upper::{Stamp, UpperDirs};
-
-/// What a root is made of.
-#[derive(Debug, Clone)]
-pub(crate) struct Layers {
-    /// The directory under the root's overlay.
-    pub(crate) root: PathBuf,
-    /// Directories that are shown as they are, read-only, with their places relative to the root. Programs start
-    /// faster from them than from an overlay, which looks every name up twice and remembers none.
-    pub(crate) shown: Vec<(String, PathBuf)>,
-}
 
 /// The mounts of one sandbox's root, detached.
 pub(crate) struct Root {
@@ -77,11 +71,13 @@ impl RootBuilder {
         dirs: &UpperDirs,
         userns: BorrowedFd<'_>,
         stage: &Path,
-    ) -> Result<Root, SysError> {
-        let lower = idmapped(&layers.root, userns)?;
+    ) -> Result<Root, RootError> {
+        layers.check()?;
+        // One for all of them: a mount for each would take most of the time.
+        let store = idmapped(&layers.store, userns).map_err(|error| layers.explain(error))?;
         let root = match self {
-            Self::ByDescriptor => by_descriptor::overlay(&lower, dirs)?,
-            Self::Attached => attached::overlay(&lower, dirs, stage)?,
+            Self::ByDescriptor => by_descriptor::overlay(&store, layers, dirs)?,
+            Self::Attached => attached::overlay(&store, layers, dirs, stage)?,
         };
         let mut mounts = vec![(String::new(), root)];
         for (target, path) in &layers.shown {
@@ -89,7 +85,7 @@ impl RootBuilder {
             sys::make_read_only(mount.as_fd()).step(|| format!("protect {}", path.display()))?;
             mounts.push((target.clone(), mount));
         }
-        Ok(Root { mounts, used: vec![lower] })
+        Ok(Root { mounts, used: vec![store] })
     }
 }
 
@@ -107,18 +103,6 @@ fn idmapped(path: &Path, userns: BorrowedFd<'_>) -> Result<OwnedFd, SysError> {
         }
         _ => Ok(clone),
     }
-}
-
-/// Mounts a configured overlay, detached.
-fn mount_overlay(fs: &OwnedFd) -> Result<OwnedFd, SysError> {
-    rustix::mount::fsconfig_set_flag(fs, "volatile").step(|| "make the overlay volatile".to_owned())?;
-    rustix::mount::fsconfig_create(fs).step(|| "make the overlay".to_owned())?;
-    let attributes = MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOSUID;
-    fsmount(fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes).step(|| "mount the overlay".to_owned())
-}
-
-fn open_overlay() -> Result<OwnedFd, SysError> {
-    fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).step(|| "open the overlay file system".to_owned())
 }
 
 fn open_dir(path: &Path) -> Result<OwnedFd, SysError> {

@@ -53,6 +53,15 @@ pub(crate) fn kill_all(signal: i32) {
     }
 }
 
+/// Sends a signal, by its number, to one process of the caller's pid namespace; one that has ended is no error.
+pub(crate) fn kill(pid: i32, signal: i32) {
+    // What is not above 1 would be a group, everybody, or the init that calls.
+    if pid > 1 {
+        // SAFETY: takes numbers only.
+        unsafe { libc::kill(pid, signal) };
+    }
+}
+
 /// Gives every signal its default action, as a program expects to be started; what is ignored stays so over an exec.
 pub(crate) fn reset_signal_actions() {
     for signal in 1..=libc::SIGRTMAX() {

@@ -1,70 +1,70 @@
-//! The Linux driver passes the kit, with each way of building roots that this kernel can do. Needs root.
-//!
-//! The program is its own launcher: `/proc/self/exe internal-launcher` lands in `main` again.
-#![expect(clippy::unwrap_used, reason = "tests")]
+//! A home of one check.
 
 use std::fs;
-use std::path::Path;
-use std::process::ExitCode;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use ebbtide_driver::conformance::{CHECKS, Harness, run_check};
-use ebbtide_driver::{Driver, DriverError, Leftover};
+use ebbtide_driver::conformance::Harness;
+use ebbtide_driver::{Driver, DriverError, LayeredRoot, Leftover};
 use ebbtide_linux::{LinuxConfig, LinuxDriver, RootBuilder};
 use ebbtide_model::SandboxId;
-use libtest_mimic::{Arguments, Failed, Trial};
 use rustix::process::{Pid, Signal, kill_process};
 
-const ROLE: &str = "internal-launcher";
-
-fn main() -> ExitCode {
-    let mut args = std::env::args_os();
-    if args.nth(1).is_some_and(|role| role == ROLE) {
-        return ebbtide_linux::launcher_main(args);
-    }
-    let mut arguments = Arguments::from_args();
-    // Each check looks at what its whole home has left.
-    arguments.test_threads = Some(1);
-    let builders = [("by_descriptor", RootBuilder::ByDescriptor), ("attached", RootBuilder::Attached)];
-    let trials =
-        builders.into_iter().filter(|(_, builder)| builder.is_supported()).flat_map(|(name, builder)| {
-            CHECKS.iter().map(move |check| {
-                Trial::test(format!("{name}::{}", check.name), move || {
-                    let runtime =
-                        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-                    runtime.block_on(async {
-                        let linux = Linux::new(builder);
-                        let outcome = run_check(&linux, check).await;
-                        linux.end().await.map_err(|error| error.to_string())?;
-                        outcome.result.map_err(|failure| Failed::from(format!("{failure:?}")))
-                    })
-                })
-            })
-        });
-    libtest_mimic::run(&arguments, trials.collect()).exit_code()
-}
+use crate::ROLE;
+use crate::image::Images;
 
 /// A home of one check.
-struct Linux {
-    config: LinuxConfig,
+pub(crate) struct Linux {
+    pub(crate) config: LinuxConfig,
+    /// How many slots the next driver keeps ready.
+    pub(crate) slots_ahead: AtomicUsize,
     home: tempfile::TempDir,
+    pub(crate) images: Images,
     driver: Mutex<Option<Arc<LinuxDriver>>>,
 }
 
 impl Linux {
-    fn new(builder: RootBuilder) -> Self {
+    pub(crate) fn new(builder: Option<RootBuilder>) -> Self {
         let home = tempfile::tempdir().unwrap();
         let id: String = SandboxId::generate().as_str()[18..].replace(['0', '1', '8', '9'], "a");
         let run_dir = Path::new("/run/ebbtide").join(&id);
         let mut config = LinuxConfig::new(id, home.path(), run_dir);
-        config.root_builder = Some(builder);
+        config.root_builder = builder;
         config.disk_pool_bytes = 4 << 30;
-        Self { config, home, driver: Mutex::new(None) }
+        let images = Images::new(&home.path().join("images"));
+        let slots_ahead = AtomicUsize::new(config.pool_slots);
+        Self { config, slots_ahead, home, images, driver: Mutex::new(None) }
+    }
+
+    /// Lets go of the driver, and kills its launcher.
+    pub(crate) fn kill_launcher(&self) {
+        self.driver.lock().unwrap().take();
+        let is_launcher = |path: &PathBuf| {
+            fs::read_to_string(path.join("comm")).is_ok_and(|name| name.trim() == "ebb-launcher")
+        };
+        for process in self.processes().into_iter().filter(is_launcher) {
+            let pid = process.file_name().unwrap().to_str().unwrap().parse().unwrap();
+            kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+            while fs::read_to_string(process.join("cmdline")).is_ok_and(|line| !line.is_empty()) {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+    }
+
+    /// The launcher of this home and the inits, which are its clones, as directories of `/proc`.
+    fn processes(&self) -> Vec<PathBuf> {
+        let is_ours = |path: &PathBuf| {
+            let line = fs::read_to_string(path.join("cmdline")).unwrap_or_default();
+            line.contains(ROLE) && line.contains(&self.config.home_id)
+        };
+        fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path()).filter(is_ours).collect()
     }
 
     /// Ends the launcher and looks, without asking anything of the driver, at what is left.
-    async fn end(&self) -> Result<(), DriverError> {
+    pub(crate) async fn end(&self) -> Result<(), DriverError> {
         let driver = self.driver.lock().unwrap().take();
         let driver = match driver {
             Some(driver) => driver,
@@ -88,15 +88,11 @@ impl Linux {
             .chain(["/sys/fs/cgroup".into()])
             .map(|hierarchy| hierarchy.join("ebbtide").join(id))
             .filter(|path| path.exists());
-        let processes = entries("/proc").filter(|path| {
-            let cmdline = text(&path.join("cmdline"));
-            cmdline.contains(ROLE) && cmdline.contains(id)
-        });
         let loops =
             entries("/sys/block").filter(|path| text(&path.join("loop/backing_file")).contains(&*home));
         let claims = entries("/run/ebbtide/ids").filter(|path| text(path).contains(id));
         let run = entries(&self.config.run_dir.to_string_lossy());
-        let all = cgroups.chain(processes).chain(loops).chain(claims).chain(run);
+        let all = cgroups.chain(self.processes()).chain(loops).chain(claims).chain(run);
         all.map(|path| path.display().to_string()).collect()
     }
 }
@@ -109,7 +105,9 @@ impl Harness for Linux {
 
     async fn reconnect(&self) -> Result<Arc<dyn Driver>, DriverError> {
         self.driver.lock().unwrap().take();
-        let driver = Arc::new(LinuxDriver::connect(self.config.clone()).await?);
+        let mut config = self.config.clone();
+        config.pool_slots = self.slots_ahead.load(Ordering::SeqCst);
+        let driver = Arc::new(LinuxDriver::connect(config).await?);
         *self.driver.lock().unwrap() = Some(Arc::clone(&driver));
         Ok(driver)
     }
@@ -122,6 +120,10 @@ impl Harness for Linux {
         let cgroup = base.join("ebbtide").join(&self.config.home_id).join(slot["slot"].as_str().unwrap());
         let pid = fs::read_to_string(cgroup.join("init/cgroup.procs")).unwrap().trim().parse().unwrap();
         kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).is_ok()
+    }
+
+    async fn image(&self) -> Option<LayeredRoot> {
+        Some(self.images.image("busybox", &[]))
     }
 
     async fn independent_leftovers(&self) -> Vec<Leftover> {
