@@ -6,12 +6,13 @@
 //! the kernel is told to let no path out of the destination. The `tar` crate reads and writes the blocks, and no more:
 //! its own handling of long names keeps them in memory whatever their length, and its unpacking works by path.
 
+mod attributes;
 mod error;
 mod pack;
 mod unpack;
 
 pub use error::ArchiveError;
-pub use pack::pack;
+pub use pack::{pack, pack_root};
 pub use unpack::{Unpacked, unpack};
 
 /// The longest path of an entry, and the longest target of a link; as long as the kernel takes.

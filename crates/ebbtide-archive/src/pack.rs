@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, fstatfs, ope
 use rustix::io::Errno;
 use tar::{Builder, EntryType, Header};
 
-use crate::{ArchiveError, MAX_PATH};
+use crate::{ArchiveError, MAX_PATH, attributes};
 
 /// The deepest nesting. Each level holds a descriptor.
 const MAX_DEPTH: usize = 256;
@@ -29,9 +29,22 @@ const MADE_UP: [u64; 2] = [0x9fa0, 0x6265_6572];
 /// # Errors
 /// When something cannot be read, shrinks meanwhile, or is nested too deeply; or when `out` takes no more.
 pub fn pack(root: impl AsFd, out: impl Write) -> Result<(), ArchiveError> {
-    let root = root.as_fd();
-    let mut packer = Packer { out: Builder::new(out), links: HashMap::new() };
+    pack_with(root.as_fd(), out, false)
+}
+
+/// As [`pack`], with owners, and with the extended attributes that mean the same elsewhere: `user.*` and
+/// `security.capability`. The same directory gives the same bytes.
+///
+/// # Errors
+/// As [`pack`].
+pub fn pack_root(root: impl AsFd, out: impl Write) -> Result<(), ArchiveError> {
+    pack_with(root.as_fd(), out, true)
+}
+
+fn pack_with(root: BorrowedFd<'_>, out: impl Write, owned: bool) -> Result<(), ArchiveError> {
+    let mut packer = Packer { out: Builder::new(out), links: HashMap::new(), owned };
     let stat = fstat(root).map_err(|errno| ArchiveError::file(".", errno))?;
+    packer.attributes(root, Path::new("."))?;
     packer.entry(EntryType::Directory, Path::new("."), &stat, &[], &mut io::empty())?;
     packer.directory(root, Path::new(""), 0)?;
     packer.out.into_inner().and_then(|mut out| out.flush()).map_err(ArchiveError::Stream)
@@ -41,6 +54,8 @@ struct Packer<W: Write> {
     out: Builder<W>,
     /// Where each file with several names was packed, by device and inode.
     links: HashMap<(u64, u64), PathBuf>,
+    /// Whether owners and extended attributes are kept.
+    owned: bool,
 }
 
 impl<W: Write> Packer<W> {
@@ -83,6 +98,7 @@ impl<W: Write> Packer<W> {
                 let Some(below) = open(directory, name, OFlags::DIRECTORY).map_err(failed)? else {
                     return Ok(());
                 };
+                self.attributes(below.as_fd(), &path)?;
                 self.entry(EntryType::Directory, &path, &stat, &[], &mut io::empty())?;
                 let kind = fstatfs(&below).map_err(failed)?.f_type as u64;
                 if MADE_UP.contains(&kind) { Ok(()) } else { self.directory(below.as_fd(), &path, depth + 1) }
@@ -123,6 +139,7 @@ impl<W: Write> Packer<W> {
             }
             self.links.insert(inode, path.clone());
         }
+        self.attributes(file.as_fd(), &path)?;
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         let mut content = Exactly { inner: File::from(file), left: size, failure: None };
         let packed = self.entry(EntryType::Regular, &path, &stat, &[], &mut content);
@@ -148,8 +165,9 @@ impl<W: Write> Packer<W> {
         header.set_entry_type(kind);
         header.set_mode(stat.st_mode & 0o7777);
         header.set_mtime(u64::try_from(stat.st_mtime).unwrap_or(0));
-        header.set_uid(0);
-        header.set_gid(0);
+        let owner = if self.owned { (stat.st_uid, stat.st_gid) } else { (0, 0) };
+        header.set_uid(owner.0.into());
+        header.set_gid(owner.1.into());
         header.set_size(if kind == EntryType::Regular {
             u64::try_from(stat.st_size).unwrap_or(0)
         } else {
@@ -168,22 +186,39 @@ impl<W: Write> Packer<W> {
         write().map_err(ArchiveError::Stream)
     }
 
+    /// An entry before the entry proper, with the extended attributes of what that is about.
+    fn attributes(&mut self, file: BorrowedFd<'_>, path: &Path) -> Result<(), ArchiveError> {
+        if !self.owned {
+            return Ok(());
+        }
+        let records = attributes::records(file).map_err(|errno| ArchiveError::file(path, errno))?;
+        if records.is_empty() {
+            return Ok(());
+        }
+        let written = self.before(EntryType::XHeader, b"././@PaxHeader", &records);
+        written.map_err(ArchiveError::Stream)
+    }
+
     /// An entry before the entry proper, for a name that does not fit that.
     fn long(&mut self, kind: EntryType, name: &[u8]) -> io::Result<()> {
         if name.len() <= SHORT {
             return Ok(());
         }
+        self.before(kind, b"././@LongLink", &[name, &[0]].concat())
+    }
+
+    fn before(&mut self, kind: EntryType, name: &[u8], content: &[u8]) -> io::Result<()> {
         let mut header = Header::new_gnu();
         header.set_entry_type(kind);
         header.set_mode(0o644);
         header.set_uid(0);
         header.set_gid(0);
         header.set_mtime(0);
-        header.set_size(name.len() as u64 + 1);
+        header.set_size(content.len() as u64);
         let gnu = header.as_gnu_mut().ok_or(io::ErrorKind::InvalidData)?;
-        gnu.name[..13].copy_from_slice(b"././@LongLink");
+        gnu.name[..name.len()].copy_from_slice(name);
         header.set_cksum();
-        self.out.append(&header, name.chain(&[0][..]))
+        self.out.append(&header, content)
     }
 }
 

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 
-use ebbtide_archive::{ArchiveError, Unpacked, pack, unpack};
+use ebbtide_archive::{ArchiveError, Unpacked, pack, pack_root, unpack};
 use tar::{EntryType, Header};
 
 fn open(path: &Path) -> File {
@@ -206,4 +206,56 @@ fn a_pipe_without_a_writer_does_not_hold_the_packer_up() {
     pack(open(from.path()), &mut archive).unwrap();
     let to = tempfile::tempdir().unwrap();
     assert_eq!(unpack(open(to.path()), archive.as_slice()).unwrap().skipped, 1);
+}
+
+#[test]
+fn a_root_keeps_its_owners_and_attributes_and_gives_the_same_bytes_each_time() {
+    use rustix::fs::{XattrFlags, setxattr};
+    let from = tempfile::tempdir().unwrap();
+    let file = from.path().join("file");
+    fs::write(&file, "content").unwrap();
+    fs::create_dir(from.path().join("dir")).unwrap();
+    for path in [&file, &from.path().join("dir")] {
+        setxattr(path, "user.b", b"two=\0", XattrFlags::empty()).unwrap();
+        setxattr(path, "user.a", b"one", XattrFlags::empty()).unwrap();
+    }
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(&file, Some(4_000_000), Some(7)).unwrap();
+        setxattr(&file, "trusted.overlay.opaque", b"y", XattrFlags::empty()).unwrap();
+    }
+    let stat = fs::metadata(&file).unwrap();
+    let packed = || {
+        let mut archive = Vec::new();
+        pack_root(open(from.path()), &mut archive).unwrap();
+        archive
+    };
+    let bytes = packed();
+    assert_eq!(bytes, packed());
+    let mut archive = tar::Archive::new(bytes.as_slice());
+    let mut seen = 0;
+    for entry in archive.entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let attributes: Vec<(Vec<u8>, Vec<u8>)> =
+            entry.pax_extensions().unwrap().map_or_else(Vec::new, |all| {
+                let record =
+                    |one: tar::PaxExtension<'_>| (one.key_bytes().to_vec(), one.value_bytes().to_vec());
+                all.map(|one| record(one.unwrap())).collect()
+            });
+        let path = entry.path_bytes().into_owned();
+        if path != b"." {
+            let expected = [("SCHILY.xattr.user.a", &b"one"[..]), ("SCHILY.xattr.user.b", b"two=\0")];
+            let expected: Vec<_> =
+                expected.iter().map(|(key, value)| (key.as_bytes().to_vec(), value.to_vec())).collect();
+            assert_eq!(attributes, expected, "{}", String::from_utf8_lossy(&path));
+            seen += 1;
+        }
+        if path == b"file" {
+            let header = entry.header();
+            assert_eq!(
+                (header.uid().unwrap(), header.gid().unwrap()),
+                (stat.uid().into(), stat.gid().into())
+            );
+        }
+    }
+    assert_eq!(seen, 2);
 }
