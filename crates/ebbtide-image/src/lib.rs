@@ -1,5 +1,6 @@
 //! Images: names, a content-addressed store, and the ways in and out of it.
 
+pub mod archive;
 mod config;
 mod digest;
 mod error;

@@ -1,6 +1,5 @@
 //! How a layer is compressed.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 
 use flate2::bufread::MultiGzDecoder;
@@ -34,7 +33,10 @@ impl Encoding {
 }
 
 /// The tar stream in `blob`; `progress` is told how many of the blob's bytes have been read.
-pub(super) fn decoder<'a>(blob: File, progress: &'a (dyn Fn(u64) + Sync)) -> io::Result<Box<dyn Read + 'a>> {
+pub(crate) fn decoder<'a>(
+    blob: impl Read + 'a,
+    progress: &'a (dyn Fn(u64) + Sync),
+) -> io::Result<Box<dyn Read + 'a>> {
     let counted = Counted { from: blob, read: 0, progress };
     let mut blob = BufReader::with_capacity(BUFFER, counted);
     Ok(match Encoding::of(blob.fill_buf()?) {
@@ -48,13 +50,13 @@ pub(super) fn decoder<'a>(blob: File, progress: &'a (dyn Fn(u64) + Sync)) -> io:
     })
 }
 
-struct Counted<'a> {
-    from: File,
+struct Counted<'a, R> {
+    from: R,
     read: u64,
     progress: &'a (dyn Fn(u64) + Sync),
 }
 
-impl Read for Counted<'_> {
+impl<R: Read> Read for Counted<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.from.read(buffer)?;
         self.read += read as u64;

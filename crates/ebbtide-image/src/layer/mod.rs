@@ -28,6 +28,7 @@ use crate::error::Doing as _;
 use crate::{Digest, ImageError, Limits};
 
 pub use self::encoding::Encoding;
+pub(crate) use self::encoding::decoder;
 pub(crate) use self::remove::remove_path;
 
 /// What a layer has become.

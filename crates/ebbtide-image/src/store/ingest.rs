@@ -28,6 +28,12 @@ pub struct Ingest {
 }
 
 impl Ingest {
+    /// A file without a name, which goes with its last descriptor, whatever becomes of this process.
+    pub(crate) fn scratch(&self) -> Result<File, ImageError> {
+        let tmp = self.paths().tmp();
+        tempfile::tempfile_in(&tmp).doing("make a file in", tmp)
+    }
+
     /// Whether a blob is in the store.
     pub fn has_blob(&self, digest: &Digest) -> bool {
         self.paths().blob(digest).is_file()
