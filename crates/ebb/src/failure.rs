@@ -4,6 +4,8 @@ use std::io;
 use std::path::PathBuf;
 
 use ebbtide_archive::ArchiveError;
+use ebbtide_image::ImageError;
+use ebbtide_image::archive::{LoadError, SaveError};
 use ebbtide_model::ErrorReason;
 use ebbtide_server::KeyError;
 use serde::Serialize;
@@ -51,6 +53,35 @@ pub(crate) enum Failure {
     /// The aliases of images cannot be read or changed.
     #[error(transparent)]
     Alias(#[from] AliasError),
+    /// The image store refused or failed.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// An image could not be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// An image could not be saved.
+    #[error(transparent)]
+    Save(#[from] SaveError),
+    /// No image has this name.
+    #[error("there is no image {name} here")]
+    NoSuchImage {
+        /// What was asked for.
+        name: String,
+    },
+    /// A name that always stands for something else.
+    #[error("an image cannot be called host: that is the machine's own programs")]
+    ReservedImageName,
+    /// What to load was not said in a way that is understood.
+    #[error(
+        "say what to load, and maybe what to call it: FILE [NAME]; with --from-rootfs or --from-tar only NAME"
+    )]
+    LoadWords,
+    /// An archive is not for people's eyes.
+    #[error("an archive is nothing to type or to read; connect a file or a pipe instead of the terminal")]
+    ArchiveOnTerminal,
+    /// A directory is no stream.
+    #[error("a directory cannot be written to standard output; name one, or use --format oci")]
+    DirectoryToStdout,
     /// The program's name is empty.
     #[error("the command is empty; leave it out for a sandbox that idles")]
     EmptyCommand,
@@ -165,7 +196,7 @@ impl Failure {
             Self::CommandNotFound(_) => exit::NOT_FOUND,
             Self::CommandNotExecutable(_) => exit::NOT_EXECUTABLE,
             Self::Partly { .. } => exit::PARTLY,
-            Self::CopyEnds => exit::USAGE,
+            Self::CopyEnds | Self::LoadWords | Self::DirectoryToStdout => exit::USAGE,
             Self::Interrupted { signal } => exit::of_signal(*signal),
             _ => exit::EBBTIDE,
         }
@@ -186,6 +217,8 @@ impl Failure {
             Self::OtherDaemon { .. } => Some("env -u EBBTIDE_URL ebb ..."),
             Self::NoOwner { .. } => Some("ps -e"),
             Self::CopyEnds => Some("ebb cp --help"),
+            Self::NoSuchImage { .. } => Some("ebb image list"),
+            Self::LoadWords => Some("ebb image load --help"),
             Self::CreateFailed { .. } => Some("ebb create --help"),
             Self::Client(error) => client_help(error),
             Self::Daemon(error) => error.help(),

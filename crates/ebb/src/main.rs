@@ -8,6 +8,7 @@ mod disposable;
 mod exit;
 mod failure;
 mod images;
+mod progress;
 mod screen;
 mod signals;
 mod spec;

@@ -10,9 +10,9 @@ use ebbtide::{Client, FileReader};
 use tempfile::NamedTempFile;
 
 use super::ends::{End, name};
-use super::progress::Progress;
 use super::{Copied, IS_DIRECTORY, Skipped, pieces, reason};
 use crate::failure::Failure;
+use crate::progress::Progress;
 
 pub(super) async fn download(
     client: &Client,
@@ -78,7 +78,7 @@ async fn write_all(
         if let Err(error) = to.write_all(&piece) {
             return Ok(Err(error));
         }
-        progress.add(piece.len());
+        progress.add(piece.len() as u64);
     }
     Ok(to.flush())
 }
@@ -111,7 +111,7 @@ async fn directory(
                     // It has ended early, and says why.
                     break None;
                 }
-                progress.add(length);
+                progress.add(length as u64);
             }
             Ok(None) => break None,
             Err(error) => break Some(error),

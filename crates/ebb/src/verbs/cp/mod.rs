@@ -3,7 +3,6 @@
 mod download;
 mod ends;
 mod pieces;
-mod progress;
 mod upload;
 
 use std::path::PathBuf;
@@ -13,9 +12,9 @@ use serde::Serialize;
 
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::progress::Progress;
 use crate::signals::Signals;
 use ends::End;
-use progress::Progress;
 
 /// Copy a file or a directory into a sandbox, or out of it
 ///

@@ -10,9 +10,9 @@ use ebbtide::{Client, Error, WriteOptions, Writer};
 use tokio::io::AsyncReadExt as _;
 
 use super::ends::{End, below, name};
-use super::progress::Progress;
 use super::{Copied, IS_DIRECTORY, Skipped, pieces, reason};
 use crate::failure::Failure;
+use crate::progress::Progress;
 
 /// How much goes at once.
 const PIECE: usize = 256 * 1024;
@@ -120,6 +120,6 @@ async fn directory(
 async fn send(writer: &mut Writer, piece: Bytes, progress: &Progress) -> Result<(), Error> {
     let length = piece.len();
     writer.write(piece).await?;
-    progress.add(length);
+    progress.add(length as u64);
     Ok(())
 }

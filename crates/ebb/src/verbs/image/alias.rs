@@ -14,7 +14,11 @@ use crate::table;
 
 /// Let a name stand for another image
 #[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("what").required(true).args(["name", "list", "remove"]))]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["name", "list", "remove"]), after_help = "\
+Examples:
+  ebb image alias python:3.11 host
+  ebb image alias --list
+  ebb image alias --remove python:3.11")]
 pub(super) struct Alias {
     /// The name.
     #[arg(requires = "target")]

@@ -1,22 +1,35 @@
 //! `ebb image`: the images of the home, and their names.
 
 mod alias;
+mod gc;
+mod inspect;
+mod list;
+mod load;
+mod rm;
+mod save;
+mod view;
 
 use clap::{Args, Subcommand};
+use ebbtide::Error;
+use ebbtide_image::{ImageName, Limits, Store};
 
 use crate::context::Context;
 use crate::failure::Failure;
 
-/// Say what the names of images stand for
+/// The name that stands for the machine's own programs, and so for no image.
+const HOST: &str = "host";
+
+/// Bring images here, look at them, and name them
 ///
-/// Programs that ask for an image by name, `python:3.11` say, work where the name is an alias for an image that is here.
-/// What changes holds from the next sandbox on. Aliases can also be given in `ebbtide.toml`; those made here come first.
+/// A sandbox runs on an image: `ebb run --image python:3.11`. It is looked for among the images that are here, then among
+/// the aliases. These verbs work on the store of the home, also while its daemon runs; what they change holds from
+/// the next sandbox on.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  ebb image alias python:3.11 host
-  ebb image alias --list
-  ebb image alias --remove python:3.11")]
+  ebb image load python.tar
+  ebb image list
+  ebb image alias python:3.11 host")]
 pub(crate) struct Image {
     #[command(subcommand)]
     action: Action,
@@ -24,6 +37,12 @@ pub(crate) struct Image {
 
 #[derive(Debug, Subcommand)]
 enum Action {
+    Load(load::Load),
+    Save(save::Save),
+    List(list::List),
+    Inspect(inspect::Inspect),
+    Rm(rm::Rm),
+    Gc(gc::Gc),
     Alias(alias::Alias),
 }
 
@@ -31,7 +50,24 @@ impl Image {
     /// Does it.
     pub(crate) async fn run(self, context: &Context) -> Result<u8, Failure> {
         match self.action {
+            Action::Load(load) => load.run(context),
+            Action::Save(save) => save.run(context).await,
+            Action::List(list) => list.run(context),
+            Action::Inspect(inspect) => inspect.run(context),
+            Action::Rm(rm) => rm.run(context),
+            Action::Gc(gc) => gc.run(context),
             Action::Alias(alias) => alias.run(context),
         }
     }
+}
+
+/// The images of the home.
+fn store(context: &Context) -> Result<Store, Failure> {
+    let home = context.own_location("image")?.open().map_err(Error::from)?;
+    Ok(Store::open(home.state_dir().join("images"), Limits::default())?)
+}
+
+/// The image of this name.
+fn find(store: &Store, name: &ImageName) -> Result<ebbtide_image::Image, Failure> {
+    store.find(name)?.ok_or_else(|| Failure::NoSuchImage { name: name.familiar() })
 }

@@ -1,12 +1,13 @@
-//! How far a copy has come, for whoever watches a terminal.
+//! How far a long piece of work has come, for whoever watches a terminal.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// A line on standard error, if that is a terminal.
-pub(super) struct Progress(ProgressBar);
+/// A line on standard error, if that is a terminal. Moved by any thread.
+pub(crate) struct Progress(ProgressBar);
 
 impl Progress {
-    pub(super) fn new(quiet: bool) -> Self {
+    /// A line about nothing yet; `quiet` for none at all.
+    pub(crate) fn new(quiet: bool) -> Self {
         let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         let bar = ProgressBar::with_draw_target(None, target);
         Self::style(&bar, "{bytes}  {bytes_per_sec}");
@@ -21,22 +22,23 @@ impl Progress {
     }
 
     /// So much will come.
-    pub(super) fn expect(&self, bytes: u64) {
+    pub(crate) fn expect(&self, bytes: u64) {
         self.0.set_length(bytes);
         Self::style(&self.0, "{bytes} of {total_bytes}  {bytes_per_sec}  {eta} left");
     }
 
     /// So much more has come.
-    pub(super) fn add(&self, bytes: usize) {
-        self.0.inc(bytes as u64);
+    pub(crate) fn add(&self, bytes: u64) {
+        self.0.inc(bytes);
     }
 
     /// How much has come.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.0.position()
     }
 
-    pub(super) fn finish(&self) {
+    /// Takes the line away.
+    pub(crate) fn finish(&self) {
         self.0.finish_and_clear();
     }
 }
