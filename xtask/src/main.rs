@@ -7,6 +7,7 @@ mod api;
 mod apt;
 mod bench;
 mod error;
+mod image;
 mod pool_template;
 mod process;
 mod public_client;
@@ -35,6 +36,8 @@ enum Chore {
     Bench(bench::Options),
     /// Shows how the interface of the crate `ebbtide` differs from docs/api/ebbtide.txt.
     Api(api::Options),
+    /// Makes an image for tests, and for machines without a registry, and loads it.
+    Image(image::Options),
     /// Makes the empty file system that the disk pool starts from; needs mkfs.btrfs, seldom to be done.
     PoolTemplate,
 }
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Chore::Test(options) => test::run(&options),
         Chore::Bench(options) => bench::run(&options),
         Chore::Api(options) => api::run(&options),
+        Chore::Image(options) => image::run(&options),
         Chore::PoolTemplate => pool_template::run(),
     };
     match done {

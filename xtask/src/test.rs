@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::apt::{self, Need};
 use crate::workspace::{self, Workspace};
-use crate::{Error, api, process, public_client, vm};
+use crate::{Error, api, image, process, public_client, vm};
 
 /// What to test.
 #[derive(Args)]
@@ -32,7 +32,7 @@ pub(crate) struct Options {
 }
 
 /// What the tests call beside a Rust toolchain and a C compiler.
-const NEEDS: [Need; 6] = [
+const NEEDS: [Need; 8] = [
     // Not the minimal one: what a sandbox is tried with needs ctypes.
     Need { file: "/usr/bin/pydoc3", package: "python3" },
     Need { file: "/usr/bin/nsenter", package: "util-linux" },
@@ -41,6 +41,9 @@ const NEEDS: [Need; 6] = [
     Need { file: "/usr/bin/tmux", package: "tmux" },
     // The programs of images that tests write themselves.
     Need { file: "/bin/busybox", package: "busybox-static" },
+    // What makes images and unpacks them, to compare with.
+    Need { file: "/usr/bin/skopeo", package: "skopeo" },
+    Need { file: "/usr/bin/umoci", package: "umoci" },
 ];
 
 /// The tests that prove more the longer they run.
@@ -92,6 +95,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Error> {
         workspace.cargo(["test", "--workspace", "--all-targets", "--no-fail-fast"])
     };
     tests.env("EBB_BIN", workspace.debug_binary("ebb")).env("EBB_FAIL_POINTS_BIN", fail_points);
+    tests.env("EBB_PYTHON_IMAGE", image::python(&workspace)?);
     process::run(tests.args(&options.filter))?;
     if everything { public_client::run(&workspace) } else { Ok(()) }
 }
