@@ -15,8 +15,10 @@
 pub mod command;
 mod descendants;
 pub mod home;
+pub mod image;
 pub mod kernel;
 mod machine;
+pub mod tree;
 mod wait;
 
 pub use command::{Ebb, Output, Running};
