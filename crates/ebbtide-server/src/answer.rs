@@ -10,8 +10,6 @@ use ebbtide_proto::coreweave::sandbox::v1::sandbox_service_server::SandboxServic
 use ebbtide_proto::ebbtide::v1::ebbtide_service_server::EbbtideServiceServer;
 use hyper::body::Incoming;
 use tokio::sync::watch;
-use tokio::time::timeout_at;
-use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::Service as _;
 use tonic::codegen::http::{Request, Response};
@@ -19,6 +17,7 @@ use tonic::server::NamedService;
 use tonic::service::Routes;
 use tracing::Instrument as _;
 
+use crate::bounds::Bounds;
 use crate::caller::Caller;
 use crate::deadline::Deadline;
 use crate::discovery::Discovery;
@@ -27,6 +26,7 @@ use crate::ending::Ending;
 use crate::errors;
 use crate::gate::Stranger;
 use crate::health::{self, HealthServer, Pulse};
+use crate::large_answer::LargeAnswer;
 use crate::sandboxes::Sandboxes;
 use crate::trace::Trace;
 use crate::{ServerConfig, ServerError, reflection};
@@ -84,8 +84,7 @@ impl Services {
         Ok(trace.answered(response))
     }
 
-    /// Hands a request to its service. Its deadline bounds the time until an answer begins; what streams after that keeps
-    /// the deadline itself.
+    /// Hands a request to its service, within its bounds.
     async fn dispatch(
         mut self,
         mut request: Request<Incoming>,
@@ -94,20 +93,18 @@ impl Services {
         let path = request.uri().path().to_owned();
         let mut parts = path.split('/').skip(1);
         let (service, method) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-        let caller = match origin {
-            Origin::Local(caller) => Some(caller),
-            Origin::Network(_) if service == health::SERVICE_NAME => None,
+        let (caller, admission) = match origin {
+            Origin::Local(caller) => (Some(caller), None),
+            Origin::Network(_) if service == health::SERVICE_NAME => (None, None),
             Origin::Network(stranger) => match stranger.caller(request.headers()) {
-                Ok(caller) => Some(caller),
+                Ok((caller, admission)) => (Some(caller), Some(admission)),
                 Err(status) => return Ok(status.into_http()),
             },
         };
         let deadline = Deadline::read(request.headers());
+        let mut bounds = Bounds { deadline, admission, command: matches!(method, "Exec" | "StreamExec") };
         if let Some(caller) = caller {
             request.extensions_mut().insert(caller);
-        }
-        if let Some(deadline) = deadline {
-            request.extensions_mut().insert(deadline);
         }
         let answer = if service == SandboxServiceServer::<Sandboxes>::NAME {
             self.sandboxes.call(request)
@@ -118,12 +115,10 @@ impl Services {
         } else {
             Box::pin(self.standard.call(request.map(Body::new)))
         };
-        let response = match deadline {
-            None => answer.await?,
-            Some(Deadline(at)) => match timeout_at(at, answer).await {
-                Ok(response) => response?,
-                Err(_) => Status::deadline_exceeded("the call's deadline is over").into_http(),
-            },
+        let response = tokio::select! {
+            biased;
+            response = answer => bounds.hold(LargeAnswer::place(response?)),
+            status = bounds.over() => return Ok(status.into_http()),
         };
         Ok(errors::typed_response(response, method))
     }

@@ -10,7 +10,6 @@ use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{debug, warn};
@@ -21,6 +20,7 @@ use crate::ending::Ending;
 use crate::gate::{Gate, Stranger};
 use crate::metrics::ConnectionCounts;
 use crate::network::watch_peer;
+use crate::places::Places;
 use crate::strangers::{Place, Strangers};
 use crate::tls::Tls;
 
@@ -30,9 +30,6 @@ const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 1 << 30;
 const MAX_FRAME: u32 = 1 << 20;
 const MAX_STREAMS: u32 = 4096;
-
-/// The most connections from the network at once.
-const MAX_CONNECTIONS: usize = 2048;
 
 /// How long a stranger has for the TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -45,7 +42,7 @@ pub(crate) struct Connections {
     ending: Ending,
     gate: Option<Gate>,
     tls: Option<Arc<Tls>>,
-    places: Arc<Semaphore>,
+    places: Places,
     strangers: Strangers,
     counts: ConnectionCounts,
 }
@@ -65,7 +62,7 @@ impl Connections {
             ending,
             gate,
             tls,
-            places: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            places: Places::default(),
             strangers: Strangers::default(),
         }
     }
@@ -83,9 +80,9 @@ impl Connections {
     /// Serves a connection from the network, if there is a place for it.
     pub(crate) fn start_remote(&self, tasks: &mut JoinSet<()>, stream: TcpStream, address: SocketAddr) {
         let Some(gate) = &self.gate else { return };
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            gate.refused(address, "too many connections");
-            return;
+        let place = match self.places.take(address.ip()) {
+            Ok(place) => place,
+            Err(full) => return gate.refused(address, full),
         };
         if let Err(error) = watch_peer(&stream) {
             // It was closed already, or it is served until it says that it goes.

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tonic::codegen::http::HeaderMap;
 
 /// When a call has to be over.
@@ -16,14 +16,6 @@ impl Deadline {
     pub(crate) fn read(headers: &HeaderMap) -> Option<Self> {
         let timeout = parse(headers.get("grpc-timeout")?.to_str().ok()?)?;
         Instant::now().checked_add(timeout).map(Self)
-    }
-}
-
-/// Waits until a call has to be over; for ever if it has no deadline.
-pub(crate) async fn over(deadline: Option<Deadline>) {
-    match deadline {
-        Some(Deadline(at)) => sleep_until(at).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -9,7 +9,6 @@ use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status};
 
 use crate::caller::Caller;
-use crate::deadline::{self, Deadline};
 use crate::ebbtide::Ebbtide;
 use crate::ending::Ending;
 use crate::errors;
@@ -22,7 +21,6 @@ pub(crate) fn stream(
     request: Request<own::EventsRequest>,
 ) -> Result<Response<BoxStream<own::Event>>, Status> {
     let caller = Caller::from_request(&request)?;
-    let deadline = request.extensions().get::<Deadline>().copied();
     let own::EventsRequest { follow, since_sequence, sandbox_id, tags } = request.into_inner();
     let sandbox = match sandbox_id.as_str() {
         "" => None,
@@ -34,7 +32,6 @@ pub(crate) fn stream(
     let reading = Reading {
         events: ebbtide.control.events(&caller.principal, filter),
         follow,
-        deadline,
         ending: Some(ebbtide.ending.clone()),
     };
     let events = stream::unfold(reading, |mut reading| async { Some((reading.next().await?, reading)) });
@@ -44,7 +41,6 @@ pub(crate) fn stream(
 struct Reading {
     events: Events,
     follow: bool,
-    deadline: Option<Deadline>,
     /// `None` once the client was told that it is over.
     ending: Option<Ending>,
 }
@@ -59,10 +55,6 @@ impl Reading {
             // What has happened before the end is told before it.
             biased;
             item = self.events.next() => Some(Ok(message(&item))),
-            () = deadline::over(self.deadline) => {
-                self.ending = None;
-                Some(Err(Status::deadline_exceeded("the call's deadline is over")))
-            }
             () = ending.begun() => {
                 self.ending = None;
                 Some(Err(errors::ending()))

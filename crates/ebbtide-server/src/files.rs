@@ -4,19 +4,21 @@
 use ebbtide_driver::{FileErrorKind, WriteOptions};
 use ebbtide_proto::bytes::Bytes;
 use ebbtide_proto::coreweave::sandbox::v1 as wire;
-use tokio::sync::Semaphore;
+use futures::{StreamExt as _, stream};
 use tonic::{Request, Response, Status};
 
 use crate::caller::Caller;
 use crate::errors;
+use crate::large_answer::LargeAnswer;
 use crate::sandboxes::Sandboxes;
+use crate::transfer::pieces;
 
 /// The largest file of one message. The public client has the same bound unless it is told another.
 const MAX_BYTES: u64 = 32 << 20;
-/// How many files may be in the daemon's memory to be sent; further calls wait their turn.
-static TURNS: Semaphore = Semaphore::const_new(3);
+/// The field of the answer that holds a file's content.
+const CONTENT: u32 = 1;
 
-/// Answers with a file's content.
+/// Answers with a file's content, as it is read.
 pub(crate) async fn read(
     sandboxes: &Sandboxes,
     request: Request<wire::ReadFileRequest>,
@@ -30,12 +32,13 @@ pub(crate) async fn read(
         let kind = FileErrorKind::TooLarge { size: Some(file.size), max: MAX_BYTES };
         return Err(failed(ebbtide_driver::DriverError::from(kind.at(path)).into()));
     }
-    let _turn = TURNS.acquire().await.map_err(|_| errors::ending())?;
-    let mut content = Vec::with_capacity(usize::try_from(file.size).unwrap_or_default());
-    while let Some(piece) = file.content.next().await.map_err(|error| failed(error.into()))? {
-        content.extend(piece);
-    }
-    Ok(Response::new(wire::ReadFileResponse { content: Bytes::from(content) }))
+    // So that what cannot be read at all is an error and not an answer that breaks off.
+    let first = file.content.next().await.map_err(|error| failed(error.into()))?;
+    let rest = pieces(sandboxes.ending.clone(), file.content, "read_file", |data| data);
+    let content = stream::iter(first).map(|data| Ok(Bytes::from(data))).chain(rest);
+    let mut response = Response::new(wire::ReadFileResponse::default());
+    response.extensions_mut().insert(LargeAnswer::new(CONTENT, file.size, content));
+    Ok(response)
 }
 
 /// Replaces a file's content, or makes the file.

@@ -1,5 +1,6 @@
 //! The gate for requests from the network: the API key that each of them must bring.
 
+use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use tracing::warn;
 
 use crate::caller::Caller;
 use crate::errors;
-use crate::keys::Keys;
+use crate::keys::{Keys, Presented};
 
 /// At most one line of the log for all refusals of this time: strangers must not fill the disk.
 const LOG_EVERY: Duration = Duration::from_secs(10);
@@ -38,9 +39,36 @@ pub(crate) struct Stranger {
     known: watch::Sender<bool>,
 }
 
+/// That a request was let in, which holds for as long as its key is known.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    keys: Arc<Keys>,
+    presented: Presented,
+    changes: watch::Receiver<()>,
+}
+
+impl Admission {
+    /// Waits until the key is not known any more. Safe to drop at the await.
+    pub(crate) async fn revoked(&mut self) {
+        loop {
+            if self.changes.changed().await.is_err() {
+                pending::<()>().await;
+            }
+            if self.keys.owner(&self.presented).is_none() {
+                return;
+            }
+        }
+    }
+}
+
 impl Gate {
     pub(crate) fn new(keys: Arc<Keys>) -> Self {
         Self { keys, refusals: Arc::default() }
+    }
+
+    /// Has those who were let in hear of keys that are revoked; never returns.
+    pub(crate) async fn watch_keys(&self) {
+        self.keys.watch().await;
     }
 
     /// One who has connected.
@@ -61,8 +89,8 @@ impl Gate {
 }
 
 impl Stranger {
-    /// The caller of a request with these headers.
-    pub(crate) fn caller(&self, headers: &HeaderMap) -> Result<Caller, Status> {
+    /// The caller of a request with these headers, and for how long.
+    pub(crate) fn caller(&self, headers: &HeaderMap) -> Result<(Caller, Admission), Status> {
         let refuse = |message: &str| {
             self.gate.refused(self.address, message);
             Err(errors::unauthenticated(message))
@@ -74,11 +102,15 @@ impl Stranger {
         let Some((_, key)) = key.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")) else {
             return refuse("the header `authorization` is not of the form `Bearer KEY`");
         };
-        let Some(principal) = self.gate.keys.principal(key) else {
+        let keys = &self.gate.keys;
+        // Before the look, so that no change after it goes unheard.
+        let changes = keys.changes();
+        let presented = Presented::new(key);
+        let Some(principal) = keys.owner(&presented) else {
             return refuse("the API key is not known or has been revoked");
         };
         self.known.send_if_modified(|known| !std::mem::replace(known, true));
-        Ok(Caller::remote(principal))
+        Ok((Caller::remote(principal), Admission { keys: Arc::clone(keys), presented, changes }))
     }
 
     /// Waits until a request of this connection has brought a key.

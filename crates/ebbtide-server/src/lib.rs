@@ -5,6 +5,7 @@
 //! exit needs to know each connection, and a call's deadline has to end as DEADLINE_EXCEEDED.
 
 mod answer;
+mod bounds;
 mod caller;
 mod connections;
 mod deadline;
@@ -19,11 +20,13 @@ mod gate;
 mod health;
 mod home_file;
 mod keys;
+mod large_answer;
 mod listener;
 mod logs;
 mod metrics;
 mod network;
 mod owner;
+mod places;
 mod reflection;
 mod sandboxes;
 mod serve;

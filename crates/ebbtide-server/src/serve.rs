@@ -1,5 +1,6 @@
 //! The daemon's front: accepts connections, counts them, and decides when it is over.
 
+use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -175,8 +176,15 @@ impl Server {
         let (end_everything, mut everything_ended) = Ending::channel();
         let services = Services::new(&self.config, &control, &ending, end_everything)?;
         let gate = self.config.network.as_ref().map(|network| Gate::new(Arc::clone(&network.keys)));
-        let connections = Connections::new(services, ending, gate, self.network.tls(), self.counts.clone());
+        let connections =
+            Connections::new(services, ending, gate.clone(), self.network.tls(), self.counts.clone());
         let mut tasks = JoinSet::new();
+        let mut watching = pin!(async {
+            match &gate {
+                Some(gate) => gate.watch_keys().await,
+                None => pending().await,
+            }
+        });
         let mut shutdown = pin!(shutdown);
         let mut idle_since = None;
         let why = loop {
@@ -193,6 +201,7 @@ impl Server {
                     Err(error) => pause(&error).await,
                 },
                 Some(_) = tasks.join_next() => {}
+                () = &mut watching => {}
                 // A sandbox that came and went is a use as well.
                 Ok(()) = live.changed() => idle_since = None,
                 () = sleep_until(idle_at.unwrap_or_else(Instant::now)), if idle_at.is_some() => {

@@ -14,7 +14,6 @@ use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::caller::Caller;
-use crate::deadline::{self, Deadline};
 use crate::ebbtide::Ebbtide;
 use crate::ending::Ending;
 use crate::errors;
@@ -27,13 +26,13 @@ pub(crate) async fn read_file(
     request: Request<own::ReadFileRequest>,
 ) -> Result<Response<BoxStream<own::ReadFilePiece>>, Status> {
     let caller = Caller::from_request(&request)?;
-    let outgoing = Outgoing::begin(service, &request);
     let own::ReadFileRequest { sandbox_id: id, path } = request.into_inner();
     let file = service.control.open_read(&caller.principal, &id, &path).await;
     let file = file.map_err(|error| errors::file_operation(error, "read_file"))?;
     let info = Out::Info(own::FileInfo { size: file.size, mode: file.mode });
     let piece = |piece| own::ReadFilePiece { piece: Some(piece) };
-    let pieces = outgoing.pieces(file.content, move |data| piece(Out::Data(data)));
+    let pieces =
+        pieces(service.ending.clone(), file.content, "read_file", move |data| piece(Out::Data(data)));
     Ok(Response::new(Box::pin(futures::StreamExt::chain(stream::iter([Ok(piece(info))]), pieces))))
 }
 
@@ -42,44 +41,34 @@ pub(crate) async fn pack(
     request: Request<own::PackRequest>,
 ) -> Result<Response<BoxStream<own::PackPiece>>, Status> {
     let caller = Caller::from_request(&request)?;
-    let outgoing = Outgoing::begin(service, &request);
     let own::PackRequest { sandbox_id: id, path } = request.into_inner();
     let content = service.control.pack(&caller.principal, &id, &path).await;
     let content = content.map_err(|error| errors::file_operation(error, "pack"))?;
-    Ok(Response::new(Box::pin(outgoing.pieces(content, |data| own::PackPiece { data }))))
+    Ok(Response::new(Box::pin(pieces(service.ending.clone(), content, "pack", |data| own::PackPiece {
+        data,
+    }))))
 }
 
-/// What ends an answer early, whatever the sandbox does.
-struct Outgoing {
-    deadline: Option<Deadline>,
+/// The pieces of an answer, until the daemon ends.
+pub(crate) fn pieces<T: Send + 'static>(
     ending: Ending,
-}
-
-impl Outgoing {
-    fn begin<T>(service: &Ebbtide, request: &Request<T>) -> Self {
-        Self { deadline: request.extensions().get().copied(), ending: service.ending.clone() }
-    }
-
-    fn pieces<T: Send + 'static>(
-        self,
-        content: Box<dyn Content>,
-        piece: impl Fn(Bytes) -> T + Send + 'static,
-    ) -> impl futures::Stream<Item = Result<T, Status>> + Send {
-        stream::unfold(Some((self, content, piece)), |state| async {
-            let (mut outgoing, mut content, piece) = state?;
-            let next = tokio::select! {
-                biased;
-                next = content.next() => next.map_err(errors::driver),
-                () = deadline::over(outgoing.deadline) => Err(Status::deadline_exceeded("the call's deadline is over")),
-                () = outgoing.ending.begun() => Err(errors::ending()),
-            };
-            match next {
-                Ok(None) => None,
-                Ok(Some(bytes)) => Some((Ok(piece(Bytes::from(bytes))), Some((outgoing, content, piece)))),
-                Err(status) => Some((Err(status), None)),
-            }
-        })
-    }
+    content: Box<dyn Content>,
+    operation: &'static str,
+    piece: impl Fn(Bytes) -> T + Send + 'static,
+) -> impl futures::Stream<Item = Result<T, Status>> + Send {
+    stream::unfold(Some((ending, content, piece)), move |state| async move {
+        let (mut ending, mut content, piece) = state?;
+        let next = tokio::select! {
+            biased;
+            next = content.next() => next.map_err(|error| errors::file_operation(error.into(), operation)),
+            () = ending.begun() => Err(errors::ending()),
+        };
+        match next {
+            Ok(None) => None,
+            Ok(Some(bytes)) => Some((Ok(piece(Bytes::from(bytes))), Some((ending, content, piece)))),
+            Err(status) => Some((Err(status), None)),
+        }
+    })
 }
 
 pub(crate) async fn write_file(

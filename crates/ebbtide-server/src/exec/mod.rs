@@ -29,7 +29,6 @@ use input::{Feed, Messages, refused};
 pub(crate) use unary::unary;
 
 use crate::caller::Caller;
-use crate::deadline::{self, Deadline};
 use crate::ending::Ending;
 use crate::errors;
 use crate::sandboxes::Sandboxes;
@@ -45,7 +44,6 @@ pub(crate) async fn stream(
     request: Request<Streaming<wire::ExecStreamRequest>>,
 ) -> Result<Response<BoxStream<wire::ExecStreamResponse>>, Status> {
     let caller = Caller::from_request(&request)?;
-    let deadline = request.extensions().get::<Deadline>().copied();
     let mut messages = Messages::new(request.into_inner());
     let mut init = match timeout(INIT, messages.next()).await {
         Ok(Ok(Some(Input::Init(init)))) => init,
@@ -72,7 +70,6 @@ pub(crate) async fn stream(
     let running = Running {
         events: exec.events,
         input: tasks,
-        deadline,
         ending: sandboxes.ending.clone(),
         phase: Phase::Started,
     };
@@ -106,7 +103,6 @@ struct Running {
     events: Box<dyn ExecEvents>,
     /// The task that feeds the command, ended with this.
     input: JoinSet<Result<(), Status>>,
-    deadline: Option<Deadline>,
     ending: Ending,
     phase: Phase,
 }
@@ -123,7 +119,6 @@ impl Running {
             }
             Phase::Running => {}
         }
-        let deadline = self.deadline;
         let event = loop {
             tokio::select! {
                 biased;
@@ -133,7 +128,6 @@ impl Running {
                     Ok(Err(status)) => break Err(status),
                     Err(error) => break Err(errors::internal(&format!("the input was cut off: {error}"))),
                 },
-                () = deadline::over(deadline) => break Err(errors::command_timeout()),
                 () = self.ending.begun() => break Err(errors::ending()),
             }
         };

@@ -6,7 +6,6 @@ use ebbtide_proto::coreweave::sandbox::v1 as wire;
 use tonic::{Request, Response, Status};
 
 use crate::caller::Caller;
-use crate::deadline::{self, Deadline};
 use crate::errors;
 use crate::sandboxes::Sandboxes;
 
@@ -23,7 +22,6 @@ pub(crate) async fn unary(
     request: Request<wire::ExecRequest>,
 ) -> Result<Response<wire::ExecResponse>, Status> {
     let caller = Caller::from_request(&request)?;
-    let deadline = request.extensions().get::<Deadline>().copied();
     let wire::ExecRequest { sandbox_id, command, env, max_output_bytes, container } = request.into_inner();
     let most = most(max_output_bytes).map_err(errors::invalid)?;
     sandboxes.check_container(&caller, &sandbox_id, &container).await.map_err(errors::control)?;
@@ -35,7 +33,6 @@ pub(crate) async fn unary(
     tokio::select! {
         biased;
         answer = collect(exec, most) => answer.map(Response::new),
-        () = deadline::over(deadline) => Err(errors::command_timeout()),
         () = ending.begun() => Err(errors::ending()),
     }
 }

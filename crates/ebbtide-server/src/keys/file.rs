@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ebbtide_model::{Invalid, Principal};
@@ -176,6 +176,11 @@ impl KeyFile {
             let at = keys.iter().position(|key| key.id == id);
             at.map(|at| keys.remove(at)).ok_or_else(|| KeyError::NotFound { id: id.to_owned() })
         })
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        self.file.path()
     }
 
     /// Which version of the file is there now; `None` for none.

@@ -2,20 +2,24 @@
 //!
 //! Two kinds: keys that `ebb key` keeps in a file of the home, and at most one that the daemon is given in its
 //! environment for as long as it runs. Every request is checked, so a key that is revoked is of no more use, also
-//! on connections that are open.
+//! on connections that are open; what it was let in for before ends when the file changes.
 
 mod file;
 mod secret;
+mod watch;
 
+use std::future::pending;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use ebbtide_model::{Invalid, Principal};
-use tracing::error;
+use tokio::sync::watch::{Receiver, Sender};
+use tracing::{error, warn};
 
 pub use file::{KeyError, KeyFile, KeyRecord, NewKey};
 use file::{KnownKeys, Stamp};
 use secret::Digest;
+use watch::Changes;
 
 /// The shortest key that is taken from the environment. One that can be guessed is none.
 const MIN_RUN_KEY_BYTES: usize = 16;
@@ -54,6 +58,22 @@ pub struct Keys {
     run: Option<RunKey>,
     file: KeyFile,
     read: Mutex<Read>,
+    changed: Sender<()>,
+}
+
+/// A key as a caller has sent it: enough to find out whose it is, and not the key.
+#[derive(Debug, Clone)]
+pub(crate) struct Presented {
+    id: Option<String>,
+    /// `None` of what is too long to be a key.
+    digest: Option<Digest>,
+}
+
+impl Presented {
+    pub(crate) fn new(key: &str) -> Self {
+        let digest = (key.len() <= MAX_KEY_BYTES).then(|| Digest::of(key));
+        Self { id: digest.and_then(|_| secret::id_of(key)).map(str::to_owned), digest }
+    }
 }
 
 /// The file as it was read last.
@@ -66,7 +86,7 @@ struct Read {
 impl Keys {
     /// The keys in `file`, and one for this run.
     pub fn new(run: Option<RunKey>, file: PathBuf) -> Self {
-        Self { run, file: KeyFile::new(file), read: Mutex::default() }
+        Self { run, file: KeyFile::new(file), read: Mutex::default(), changed: Sender::default() }
     }
 
     /// Whether there is any key at all.
@@ -78,19 +98,43 @@ impl Keys {
     }
 
     /// Whom a key speaks for; `None` if it is not known.
-    pub(crate) fn principal(&self, key: &str) -> Option<Principal> {
-        if key.len() > MAX_KEY_BYTES {
-            return None;
-        }
-        let presented = Digest::of(key);
+    pub(crate) fn owner(&self, key: &Presented) -> Option<Principal> {
+        let presented = key.digest?;
         // What is not secret, the id, finds the one digest to compare with.
-        let kept = secret::id_of(key).and_then(|id| self.kept(id));
+        let kept = key.id.as_deref().and_then(|id| self.kept(id));
         let (digest, principal) = match (&kept, &self.run) {
             (Some(known), _) => (known.digest, &known.principal),
             (None, Some(run)) => (run.digest, &run.principal),
             (None, None) => return None,
         };
         digest.is(&presented).then(|| principal.clone())
+    }
+
+    /// Tells when the file has changed, while somebody watches it.
+    pub(crate) fn changes(&self) -> Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// Watches the file; never returns.
+    pub(crate) async fn watch(&self) {
+        let changes = match Changes::beside(self.file.path()) {
+            Ok(changes) => changes,
+            Err(error) => {
+                warn!(%error, "cannot watch the keys; a call under way goes on although its key is revoked");
+                return pending().await;
+            }
+        };
+        let mut stamp = self.file.stamp();
+        // What changed before this began is heard of, too.
+        self.changed.send_replace(());
+        loop {
+            changes.next().await;
+            let now = self.file.stamp();
+            if now != stamp {
+                stamp = now;
+                self.changed.send_replace(());
+            }
+        }
     }
 
     /// The key with this id, as the file has it now. A file that cannot be read holds none.
@@ -118,6 +162,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("keys.json");
         (dir, KeyFile::new(path.clone()), Keys::new(run, path))
+    }
+
+    impl Keys {
+        fn principal(&self, key: &str) -> Option<Principal> {
+            self.owner(&Presented::new(key))
+        }
     }
 
     fn organisation(name: &str) -> Option<Principal> {

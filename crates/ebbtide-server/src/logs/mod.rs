@@ -20,7 +20,6 @@ use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status};
 
 use crate::caller::Caller;
-use crate::deadline::{self, Deadline};
 use crate::ending::Ending;
 use crate::errors;
 use crate::sandboxes::Sandboxes;
@@ -38,7 +37,6 @@ pub(crate) async fn stream(
     request: Request<wire::StreamLogsRequest>,
 ) -> Result<Response<BoxStream<wire::LogEntry>>, Status> {
     let caller = Caller::from_request(&request)?;
-    let deadline = request.extensions().get::<Deadline>().copied();
     let request = request.into_inner();
     let begin = Begin::read(&request).map_err(errors::invalid)?;
     let id = &request.sandbox_id;
@@ -46,13 +44,8 @@ pub(crate) async fn stream(
     let output = sandboxes.control.output(&caller.principal, id).await.map_err(errors::control)?;
     let frames = match Log::open(output, id, begin).await.map_err(errors::control)? {
         Ok(log) => {
-            let reading = Reading {
-                log,
-                follow: request.follow,
-                deadline,
-                ending: sandboxes.ending.clone(),
-                over: false,
-            };
+            let reading =
+                Reading { log, follow: request.follow, ending: sandboxes.ending.clone(), over: false };
             Box::pin(stream::unfold(reading, |mut reading| async { Some((reading.next().await?, reading)) }))
                 as _
         }
@@ -258,7 +251,6 @@ impl Log {
 struct Reading {
     log: Log,
     follow: bool,
-    deadline: Option<Deadline>,
     ending: Ending,
     over: bool,
 }
@@ -272,9 +264,6 @@ impl Reading {
         // What ends it comes first: a log may have more to say for ever.
         let entry = tokio::select! {
             biased;
-            () = deadline::over(self.deadline) => {
-                Err(Status::deadline_exceeded("the call's deadline is over"))
-            }
             () = self.ending.begun() => Err(errors::ending()),
             entry = self.log.entry(self.follow) => entry.map_err(errors::control),
         };

@@ -71,7 +71,7 @@ pub(crate) struct Finished {
     pub(crate) exit: Option<i32>,
 }
 
-fn request(message: Input) -> wire::ExecStreamRequest {
+pub(crate) fn request(message: Input) -> wire::ExecStreamRequest {
     wire::ExecStreamRequest { message: Some(message) }
 }
 

@@ -48,9 +48,15 @@ async fn a_file_is_written_and_read_whole() {
     let daemon = Daemon::start().await;
     let mut client = daemon.client().await;
     let id = client.sandbox().await;
-    for content in [&b"first\0\xff"[..], b""] {
-        write(&mut client, &id, "/tmp/new/place", Bytes::from_static(content)).await.unwrap();
-        assert_eq!(read(&mut client, &id, "/tmp/new/place").await.unwrap(), content);
+    client.sandboxes = client.sandboxes.max_decoding_message_size(usize::MAX);
+    let large: Bytes = (0..MAX).map(|n| (n * 31 + n / 251) as u8).collect::<Vec<_>>().into();
+    for content in [Bytes::from_static(b"first\0\xff"), Bytes::new(), large] {
+        write(&mut client, &id, "/tmp/new/place", content.clone()).await.unwrap();
+        assert!(
+            read(&mut client, &id, "/tmp/new/place").await.unwrap() == content,
+            "{} bytes",
+            content.len()
+        );
     }
 }
 

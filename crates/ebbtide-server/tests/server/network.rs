@@ -27,15 +27,15 @@ use wire::sandbox_service_client::SandboxServiceClient;
 use crate::daemon::{Daemon, SOON, field, reason};
 
 /// A daemon on the network, and the file with its keys.
-struct Site {
-    daemon: Daemon,
-    address: SocketAddr,
-    keys: KeyFile,
+pub(crate) struct Site {
+    pub(crate) daemon: Daemon,
+    pub(crate) address: SocketAddr,
+    pub(crate) keys: KeyFile,
     _dir: tempfile::TempDir,
 }
 
 impl Site {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("keys.json");
         let keys = KeyFile::new(path.clone());
@@ -44,11 +44,11 @@ impl Site {
         Self { address: daemon.addresses[0], daemon, keys, _dir: dir }
     }
 
-    fn key(&self, organization: &str) -> String {
+    pub(crate) fn key(&self, organization: &str) -> String {
         self.keys.create(organization, "").unwrap().secret
     }
 
-    async fn channel(&self) -> Channel {
+    pub(crate) async fn channel(&self) -> Channel {
         Endpoint::from_shared(format!("http://{}", self.address)).unwrap().connect().await.unwrap()
     }
 }
@@ -62,10 +62,10 @@ fn network(keys: Keys) -> NetworkConfig {
     }
 }
 
-type Keyed = InterceptedService<Channel, Bearer>;
+pub(crate) type Keyed = InterceptedService<Channel, Bearer>;
 
 #[derive(Clone)]
-struct Bearer(Option<String>);
+pub(crate) struct Bearer(Option<String>);
 
 impl tonic::service::Interceptor for Bearer {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
@@ -76,20 +76,20 @@ impl tonic::service::Interceptor for Bearer {
     }
 }
 
-fn sandboxes(channel: &Channel, authorization: Option<&str>) -> SandboxServiceClient<Keyed> {
+pub(crate) fn sandboxes(channel: &Channel, authorization: Option<&str>) -> SandboxServiceClient<Keyed> {
     SandboxServiceClient::with_interceptor(channel.clone(), Bearer(authorization.map(str::to_owned)))
 }
 
-fn own(channel: &Channel, key: &str) -> EbbtideServiceClient<Keyed> {
+pub(crate) fn own(channel: &Channel, key: &str) -> EbbtideServiceClient<Keyed> {
     EbbtideServiceClient::with_interceptor(channel.clone(), Bearer(Some(format!("Bearer {key}"))))
 }
 
-async fn list(client: &mut SandboxServiceClient<Keyed>) -> Result<Vec<String>, Status> {
+pub(crate) async fn list(client: &mut SandboxServiceClient<Keyed>) -> Result<Vec<String>, Status> {
     let answer = client.list_sandboxes(wire::ListSandboxesRequest::default()).await?.into_inner();
     Ok(answer.sandboxes.into_iter().map(|sandbox| sandbox.sandbox_id).collect())
 }
 
-async fn create(
+pub(crate) async fn create(
     client: &mut SandboxServiceClient<Keyed>,
     annotations: &[(&str, &str)],
 ) -> Result<String, Status> {
