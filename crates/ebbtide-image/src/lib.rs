@@ -8,6 +8,8 @@ mod image;
 pub mod layer;
 mod limits;
 mod reference;
+mod registry;
+mod secrets;
 mod store;
 
 pub use config::ImageConfig;
@@ -17,4 +19,9 @@ pub use image::{Image, Layer, Origin};
 pub use layer::Encoding;
 pub use limits::Limits;
 pub use reference::ImageName;
+pub use registry::{
+    Credentials, LoginOrigin, Mirror, Platform, Progress, Pull, PullError, PullProblem, Puller, Redacted,
+    RegistryConfig, RegistrySettings, check_host,
+};
+pub use secrets::{SecretError, SecretSource, SecretStore, SecretStores, canonical_registry};
 pub use store::{BlobWriter, Collect, Collected, HeldImage, Ingest, Store};
