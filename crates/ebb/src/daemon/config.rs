@@ -7,10 +7,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ebbtide_image::{RegistryConfig, SecretStores};
 use ebbtide_model::{Amounts, EffectiveResources, ImageAliases, Invalid, Limits, Quantity, Resources};
 use ebbtide_server::TlsFiles;
 use serde::Deserialize;
 use thiserror::Error;
+
+use super::image_config::{self, ImagesTable, SecretTable};
 
 /// A year: no sandbox is immortal.
 const LONGEST_SECONDS: u64 = 365 * 86_400;
@@ -58,6 +61,7 @@ pub(crate) struct Config {
     server: ServerTable,
     metrics: MetricsTable,
     images: ImagesTable,
+    secrets: BTreeMap<String, SecretTable>,
 }
 
 /// `[limits]`: what requests are held to.
@@ -108,13 +112,6 @@ struct MetricsTable {
     remote: bool,
 }
 
-/// `[images]`: what names stand for, besides what `ebb image alias` says.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct ImagesTable {
-    alias: BTreeMap<String, String>,
-}
-
 impl Config {
     /// Reads it; a file that is not there leaves everything at its default.
     pub(crate) fn read(path: &Path) -> Result<Self, ConfigError> {
@@ -131,6 +128,7 @@ impl Config {
 
     fn check(&self) -> Result<(), Invalid> {
         self.aliases()?;
+        self.images.check()?;
         let LimitsTable {
             max_lifetime_seconds,
             unowned_lifetime_seconds,
@@ -204,6 +202,28 @@ impl Config {
         ImageAliases::new(self.images.alias.clone())
     }
 
+    /// The largest image that is taken.
+    pub(crate) fn image_limits(&self) -> ebbtide_image::Limits {
+        self.images.limits()
+    }
+
+    /// How many bytes of pulled images are kept; `None` for no bound.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the daemon does not pull yet"))]
+    pub(crate) fn image_max_bytes(&self) -> Option<u64> {
+        self.images.max_bytes()
+    }
+
+    /// How registries are spoken to; files are as seen from `home`.
+    pub(crate) fn registries(&self, home: &Path) -> Result<RegistryConfig, Invalid> {
+        self.images.registries(home)
+    }
+
+    /// The stores of secrets; directories are as seen from `home`.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the daemon does not pull yet"))]
+    pub(crate) fn secrets(&self, home: &Path) -> SecretStores {
+        image_config::secrets(&self.secrets, home)
+    }
+
     /// How many sandboxes are made at once; `None` to go by the machine.
     pub(crate) fn max_concurrent_creates(&self) -> Option<usize> {
         self.runtime.max_concurrent_creates
@@ -241,7 +261,7 @@ impl Config {
     }
 }
 
-fn within(field: &str, value: Option<u64>, least: u64, most: u64) -> Result<(), Invalid> {
+pub(super) fn within(field: &str, value: Option<u64>, least: u64, most: u64) -> Result<(), Invalid> {
     match value {
         Some(value) if !(least..=most).contains(&value) => {
             Err(Invalid::new(field, format!("{value} is out of range"), format!("{least} to {most}")))
@@ -252,6 +272,8 @@ fn within(field: &str, value: Option<u64>, least: u64, most: u64) -> Result<(), 
 
 #[cfg(test)]
 mod tests {
+    use ebbtide_image::SecretSource;
+
     use super::*;
 
     fn read(text: &str) -> Result<Config, ConfigError> {
@@ -287,6 +309,27 @@ mod tests {
     }
 
     #[test]
+    fn files_of_registries_and_secrets_are_as_seen_from_the_home() {
+        let config = read(
+            "[images]\nmax_bytes = '20Gi'\ndocker_config = 'docker.json'\n[images.limits]\nmax_layers = 20\n\
+             [images.registry.'docker.io']\nmirrors = ['http://mirror:5000', 'other.example']\n\
+             [images.registry.'r.example:5000']\nca = 'ca.pem'\nplain_http = true\n\
+             [secrets.files]\ndir = '/nonexistent'\n",
+        )
+        .unwrap();
+        assert_eq!((config.image_max_bytes(), config.image_limits().max_layers), (Some(20 << 30), 20));
+        let registries = config.registries(Path::new("/home")).unwrap();
+        assert_eq!(registries.docker_config.as_deref(), Some(Path::new("/home/docker.json")));
+        assert_eq!(registries.registries["docker.io"].mirrors.len(), 2);
+        let private = &registries.registries["r.example:5000"];
+        let secret =
+            SecretSource { store_name: "files".to_owned(), path: "a".to_owned(), field: String::new() };
+        let missing = config.secrets(Path::new("/home")).credentials(&secret, "docker.io").unwrap_err();
+        assert!(missing.to_string().contains("files"), "{missing}");
+        assert_eq!((private.ca.as_deref(), private.plain_http), (Some(Path::new("/home/ca.pem")), true));
+    }
+
+    #[test]
     fn what_is_not_known_or_out_of_range_is_refused_by_name() {
         for (text, named) in [
             ("max_lifetime_seconds = 5", "max_lifetime_seconds"),
@@ -306,6 +349,15 @@ mod tests {
             ("[server]\ntls_key = 'k.pem'", "server.tls_cert"),
             ("[images.alias]\na = 'b'\nb = 'a'", "images.alias"),
             ("[images]\naliases = 5", "aliases"),
+            ("[images.limits]\nmax_layers = 0", "images.limits.max_layers"),
+            ("[images.limits]\nmax_files = 9", "max_files"),
+            ("[images.registry.'docker.io/library']", "images.registry"),
+            (
+                "[images.registry.'docker.io']\nmirrors = ['http://a/b']",
+                "images.registry.\"docker.io\".mirrors",
+            ),
+            ("[images.registry.'docker.io']\ninsecure = true", "insecure"),
+            ("[secrets.files]\nregistries = []", "dir"),
             ("not toml", "ebbtide.toml"),
         ] {
             let message = read(text).unwrap_err().to_string();

@@ -2,6 +2,7 @@
 
 mod config;
 mod driver;
+mod image_config;
 mod images;
 mod inheritance;
 mod lock;
@@ -28,6 +29,7 @@ use thiserror::Error;
 use tokio::task::JoinSet;
 use tracing::{error, info};
 
+pub(crate) use config::{Config, ConfigError};
 pub(crate) use inheritance::shed;
 pub(crate) use lock::DaemonLock;
 pub(crate) use log::{LogFormat, start as start_log};
@@ -35,7 +37,6 @@ pub(crate) use ready::Ready;
 
 use crate::images::{AliasError, AliasFile};
 use crate::signals::Signals;
-use config::{Config, ConfigError};
 use images::HomeImages;
 
 /// How long a daemon that was started on first use waits for one that is just going.
