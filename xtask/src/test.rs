@@ -32,7 +32,7 @@ pub(crate) struct Options {
 }
 
 /// What the tests call beside a Rust toolchain and a C compiler.
-const NEEDS: [Need; 8] = [
+const NEEDS: [Need; 9] = [
     // Not the minimal one: what a sandbox is tried with needs ctypes.
     Need { file: "/usr/bin/pydoc3", package: "python3" },
     Need { file: "/usr/bin/nsenter", package: "util-linux" },
@@ -44,6 +44,8 @@ const NEEDS: [Need; 8] = [
     // What makes images and unpacks them, to compare with.
     Need { file: "/usr/bin/skopeo", package: "skopeo" },
     Need { file: "/usr/bin/umoci", package: "umoci" },
+    // A registry, which its package may start: the tests have each their own, at another port.
+    Need { file: "/usr/bin/docker-registry", package: "docker-registry" },
 ];
 
 /// The tests that prove more the longer they run.

@@ -4,9 +4,9 @@ use std::io;
 use std::path::PathBuf;
 
 use ebbtide_archive::ArchiveError;
-use ebbtide_image::ImageError;
 use ebbtide_image::archive::{LoadError, SaveError};
-use ebbtide_model::ErrorReason;
+use ebbtide_image::{ImageError, PullError};
+use ebbtide_model::{ErrorReason, Invalid};
 use ebbtide_server::KeyError;
 use serde::Serialize;
 use thiserror::Error;
@@ -56,6 +56,12 @@ pub(crate) enum Failure {
     /// The image store refused or failed.
     #[error(transparent)]
     Image(#[from] ImageError),
+    /// An image could not be pulled.
+    #[error(transparent)]
+    Pull(#[from] PullError),
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
     /// An image could not be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),

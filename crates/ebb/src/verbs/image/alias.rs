@@ -13,6 +13,9 @@ use crate::images::AliasFile;
 use crate::table;
 
 /// Let a name stand for another image
+///
+/// Programs that ask for an image by name, `python:3.11` say, work where the name is an alias for an image that is here.
+/// Aliases can also be given in `ebbtide.toml`; those made here come first.
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).args(["name", "list", "remove"]), after_help = "\
 Examples:

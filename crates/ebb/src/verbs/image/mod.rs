@@ -5,15 +5,17 @@ mod gc;
 mod inspect;
 mod list;
 mod load;
+mod pull;
 mod rm;
 mod save;
 mod view;
 
 use clap::{Args, Subcommand};
-use ebbtide::Error;
-use ebbtide_image::{ImageName, Limits, Store};
+use ebbtide::{Error, Home};
+use ebbtide_image::{ImageName, Store};
 
 use crate::context::Context;
+use crate::daemon::{Config, DaemonError};
 use crate::failure::Failure;
 
 /// The name that stands for the machine's own programs, and so for no image.
@@ -27,6 +29,7 @@ const HOST: &str = "host";
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
+  ebb image pull python:3.11
   ebb image load python.tar
   ebb image list
   ebb image alias python:3.11 host")]
@@ -37,6 +40,7 @@ pub(crate) struct Image {
 
 #[derive(Debug, Subcommand)]
 enum Action {
+    Pull(pull::Pull),
     Load(load::Load),
     Save(save::Save),
     List(list::List),
@@ -50,6 +54,7 @@ impl Image {
     /// Does it.
     pub(crate) async fn run(self, context: &Context) -> Result<u8, Failure> {
         match self.action {
+            Action::Pull(pull) => pull.run(context).await,
             Action::Load(load) => load.run(context),
             Action::Save(save) => save.run(context).await,
             Action::List(list) => list.run(context),
@@ -61,10 +66,17 @@ impl Image {
     }
 }
 
+/// The home, what its configuration says, and its images.
+fn open(context: &Context) -> Result<(Home, Config, Store), Failure> {
+    let home = context.own_location("image")?.open().map_err(Error::from)?;
+    let config = Config::read(&home.config()).map_err(DaemonError::from)?;
+    let store = Store::open(home.state_dir().join("images"), config.image_limits())?;
+    Ok((home, config, store))
+}
+
 /// The images of the home.
 fn store(context: &Context) -> Result<Store, Failure> {
-    let home = context.own_location("image")?.open().map_err(Error::from)?;
-    Ok(Store::open(home.state_dir().join("images"), Limits::default())?)
+    Ok(open(context)?.2)
 }
 
 /// The image of this name.
