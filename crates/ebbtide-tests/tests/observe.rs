@@ -222,14 +222,30 @@ fn what_json_prints_is_what_is_documented() {
 
     let machine = Machine::take();
     let home = machine.home();
-    let id = home.create(&["--tag", "t"]);
     let json = |args: &[&str]| home.ebb(args.iter().copied()).run().json();
+    let made = json(&["create", "--json", "--tag", "t", "--", "sh", "-c", "echo line; sleep 1000"]);
+    assert_eq!(keys(&made), sandbox);
+    let id = made["id"].as_str().expect("an id").to_owned();
     let get: BTreeSet<String> = sandbox.union(&documented("get")).cloned().collect();
     assert_eq!(keys(&home.get(&id)), get);
     let list: BTreeSet<String> = sandbox.union(&documented("list")).cloned().collect();
     assert_eq!(keys(&json(&["list", "--json"])), list);
     let run = json(&["exec", "--json", &id, "--", "true"]);
     assert_eq!(keys(&run), documented("exec"));
+    assert_eq!(keys(&json(&["run", "--json", "--", "true"])), documented("run"));
+    let inside = format!("{id}:/etc/hostname");
+    let copied = home.directory().join("copied");
+    assert_eq!(keys(&json(&["cp", "--json", &inside, copied.to_str().unwrap()])), documented("cp"));
+    let logs = home.ebb(["logs", "--json", &id]).run().ok();
+    assert_eq!(keys(&lines(&format!("{logs}\n"))[0]), documented("logs"));
+    let key = json(&["key", "create", "--json"]);
+    assert_eq!(keys(&key), documented("key create"));
+    assert_eq!(keys(&json(&["key", "list", "--json"])), documented("key list"));
+    let revoked = json(&["key", "revoke", "--json", key["id"].as_str().expect("an id")]);
+    assert_eq!(keys(&revoked), documented("key revoke"));
+    let top: BTreeSet<String> =
+        json(&["doctor", "--json"]).as_object().expect("an object").keys().cloned().collect();
+    assert_eq!(top, documented("doctor"));
     assert_eq!(keys(&json(&["purge", "--all", "--json"])), documented("purge"));
     let events = home.ebb(["events", "--json"]).run().ok();
     for event in lines(&format!("{events}\n")) {

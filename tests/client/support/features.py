@@ -20,6 +20,7 @@ FIRST = {
     # What is read off the client's behaviour, and checked where it was read.
     "the traps": (1, 22, 0),
     "the reasons": (1, 22, 0),
+    "runners": (1, 22, 0),
 }
 
 CLIENT = tuple(int(part) for part in version("cwsandbox").split("."))
