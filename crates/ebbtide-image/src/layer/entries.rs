@@ -164,7 +164,8 @@ impl<R: BufRead> Entries<R> {
             return Ok(None);
         }
         let sum = |bytes: &[u8]| bytes.iter().map(|byte| u32::from(*byte)).sum::<u32>();
-        let actual = sum(&bytes[..148]) + 8 * u32::from(b' ') + sum(&bytes[156..]);
+        // Its own field counts as spaces.
+        let actual = sum(bytes) - sum(&bytes[148..156]) + 8 * u32::from(b' ');
         if header.cksum().ok() != Some(actual) {
             return Err(malformed("a header's checksum is wrong, or it is no tar stream at all"));
         }
@@ -229,7 +230,7 @@ impl<R: BufRead> Entries<R> {
                 Kind::Regular
             }
             // Very old archives have no other mark of a directory.
-            EntryType::Regular if path.last() == Some(&b'/') => Kind::Directory,
+            EntryType::Regular if path.last() == Some(&b'/') && stored == 0 => Kind::Directory,
             EntryType::Regular | EntryType::Continuous => Kind::Regular,
             EntryType::Directory => Kind::Directory,
             EntryType::Symlink => Kind::Symlink,

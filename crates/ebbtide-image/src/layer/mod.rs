@@ -53,7 +53,7 @@ pub struct Unpacked {
 ///
 /// # Errors
 /// At the first entry that may not be unpacked or cannot be; what came before it stays. The directory is then of no use.
-pub fn unpack(stream: impl BufRead, into: &Path, limits: &Limits) -> Result<Unpacked, ImageError> {
+pub fn unpack(stream: &mut dyn BufRead, into: &Path, limits: &Limits) -> Result<Unpacked, ImageError> {
     let spent = AtomicU64::new(0);
     let budget = Budget::new(limits, &spent, into.to_owned());
     Unpacker::new(open(into)?, budget).all(&mut Entries::new(stream))

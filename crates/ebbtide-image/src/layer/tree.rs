@@ -22,6 +22,8 @@ pub(super) const MOST_PATH: usize = 4095;
 const MOST_OPEN: usize = 64;
 /// How often to resolve a path again because somebody was renaming something meanwhile.
 const TRIES: usize = 1000;
+/// A mark that the layers below have nothing here: a device 0/0. No other device is ever made.
+const WHITEOUT: FileType = FileType::CharacterDevice;
 const OPAQUE: &str = "trusted.overlay.opaque";
 
 /// A path without `/` at its beginning and without `.` and `..`; empty for the root.
@@ -174,7 +176,9 @@ impl Tree {
                 }
                 Err(Errno::NOENT) => Was::Nothing,
                 // A mark that what was here is gone makes room; a file does not.
-                Err(Errno::NOTDIR) if is_whiteout(&parent, name)? => self.make_room(&parent, name)?,
+                Err(Errno::NOTDIR) if kind(&parent, name)? == Some(WHITEOUT) => {
+                    self.make_room(&parent, name)?
+                }
                 Err(errno) => return Err(errno),
             };
             match mkdirat(&parent, name, Mode::RWXU) {
@@ -193,20 +197,22 @@ impl Tree {
 
     /// Takes away what is at a name, whatever it is.
     pub(super) fn make_room(&mut self, parent: &OwnedFd, name: &[u8]) -> rustix::io::Result<Was> {
-        let was = if is_whiteout(parent, name)? { Was::Whiteout } else { Was::Other };
-        // Paths that went through it lead elsewhere from now on.
-        self.open.clear();
-        match unlinkat(parent, name, AtFlags::empty()) {
-            Ok(()) => Ok(was),
-            Err(Errno::NOENT) => Ok(Was::Nothing),
-            Err(Errno::ISDIR) => remove(parent, OsStr::from_bytes(name)).map(|()| was),
-            Err(errno) => Err(errno),
+        let Some(kind) = kind(parent, name)? else { return Ok(Was::Nothing) };
+        if matches!(kind, FileType::Directory | FileType::Symlink) {
+            // Paths that went through it lead elsewhere from now on.
+            self.open.clear();
         }
+        if kind == FileType::Directory {
+            remove(parent, OsStr::from_bytes(name))?;
+        } else {
+            unlinkat(parent, name, AtFlags::empty())?;
+        }
+        Ok(if kind == WHITEOUT { Was::Whiteout } else { Was::Other })
     }
 
     /// Marks that the layers below have nothing at this name. What this layer has there itself stays.
     pub(super) fn white_out(&self, parent: &OwnedFd, name: &[u8]) -> rustix::io::Result<()> {
-        match mknodat(parent, name, FileType::CharacterDevice, Mode::empty(), makedev(0, 0)) {
+        match mknodat(parent, name, WHITEOUT, Mode::empty(), makedev(0, 0)) {
             Err(Errno::EXIST) => {
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 match openat(parent, name, flags, Mode::empty()) {
@@ -225,11 +231,10 @@ pub(super) fn make_opaque(directory: impl AsFd) -> rustix::io::Result<()> {
     fsetxattr(directory, OPAQUE, b"y", XattrFlags::empty())
 }
 
-fn is_whiteout(parent: &OwnedFd, name: &[u8]) -> rustix::io::Result<bool> {
+fn kind(parent: &OwnedFd, name: &[u8]) -> rustix::io::Result<Option<FileType>> {
     match statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
-        // No other device is ever made here.
-        Ok(stat) => Ok(FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice),
-        Err(Errno::NOENT) => Ok(false),
+        Ok(stat) => Ok(Some(FileType::from_raw_mode(stat.st_mode))),
+        Err(Errno::NOENT) => Ok(None),
         Err(errno) => Err(errno),
     }
 }

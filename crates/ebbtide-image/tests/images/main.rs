@@ -1,7 +1,13 @@
 //! The store and the unpacker, as those who pull and load images use them, and as those who make hostile ones do.
-#![expect(clippy::unwrap_used, reason = "tests")]
-#![cfg_attr(test, allow(dead_code, clippy::allow_attributes))]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "tests")]
 
+mod bounds;
+mod collect;
+mod crash;
 mod fixture;
+mod hostile;
+mod property;
 mod store;
 mod tarball;
+mod tree;
+mod unpack;
