@@ -261,7 +261,7 @@ async fn what_the_image_says_holds_where_the_request_says_nothing() {
         cmd: words("true"),
         env: vec![("A".into(), "image".into()), ("B".into(), "image".into())],
         working_dir: Some("/tmp".into()),
-        user: Some("nobody:users".into()),
+        user: Some("nobody:nogroup".into()),
         stop_signal: Some(2),
     });
     images.ready.send_replace(true);
@@ -275,7 +275,7 @@ async fn what_the_image_says_holds_where_the_request_says_nothing() {
     assert_eq!(plan.main.argv, ["sh", "-c", "sleep 60"]);
     assert_eq!((plan.main.env["A"].as_str(), plan.main.env["B"].as_str()), ("image", "mine"));
     assert_eq!(plan.main.working_dir.as_deref(), Some("/tmp"));
-    assert_eq!((plan.user.as_deref(), plan.stop_signal), (Some("nobody:users"), Some(2)));
+    assert_eq!((plan.user.as_deref(), plan.stop_signal), (Some("nobody:nogroup"), Some(2)));
     // The image's own command is a main command like any other.
     let ended = wait(&control, &create(&control, image("python:3.11")).await).await;
     assert_eq!((ended.state, ended.exit_code), (State::Completed, Some(0)));
