@@ -59,6 +59,28 @@ for pid in children:
 }
 
 #[test]
+fn terminals_past_the_bound_cannot_be_made_and_the_next_command_can() {
+    let machine = Machine::take();
+    let home = machine.home();
+    let other = neighbour(&home);
+    let id = home.create(&[]);
+    let hoard = r"
+import os
+terminals = []
+try:
+    while len(terminals) < 900:
+        terminals.append(os.open('/dev/ptmx', os.O_RDWR | os.O_NOCTTY))
+    print('unbounded')
+except OSError as error:
+    print(len(terminals), error.errno)
+";
+    let output = home.ebb(["exec", &id, "--", "python3", "-c", hoard]).run();
+    assert_eq!(output.ok(), "256 28", "ENOSPC was expected after 256");
+    assert_eq!(home.exec(&id, "echo next").run().ok(), "next");
+    unaffected(&home, &other);
+}
+
+#[test]
 fn a_write_past_the_disk_bound_fails_inside_and_room_can_be_made() {
     let machine = Machine::take();
     let home = machine.home();

@@ -31,7 +31,7 @@ pub(crate) const TESTS: &[Test] = tests![
 ];
 
 /// An image of this many layers, each with a file of its own and one that all have.
-fn stacked(linux: &Linux, count: usize) -> LayeredRoot {
+pub(crate) fn stacked(linux: &Linux, count: usize) -> LayeredRoot {
     let names: Vec<String> = (1..count).map(|number| format!("layer-{number:020}")).collect();
     for (number, name) in names.iter().enumerate() {
         let layer = linux.images.layer(name);

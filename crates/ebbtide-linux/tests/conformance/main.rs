@@ -8,6 +8,7 @@ mod home;
 mod image;
 mod layers;
 mod on_layers;
+mod speed;
 mod users;
 
 use std::process::ExitCode;
@@ -17,6 +18,7 @@ use ebbtide_linux::RootBuilder;
 use home::Linux;
 use libtest_mimic::{Arguments, Failed, Trial};
 use on_layers::OnLayers;
+use users::Test;
 
 const ROLE: &str = "internal-launcher";
 
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
                 .map_err(|failure| format!("{failure:?}").into())
         })
     }));
+    trials.extend(speed::TESTS.iter().map(|test| own_trial("speed", None, test).with_ignored_flag(true)));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
@@ -50,13 +53,15 @@ fn trials(name: &'static str, builder: RootBuilder) -> impl Iterator<Item = Tria
             run_check(linux, check).await.result.map_err(|failure| format!("{failure:?}").into())
         })
     });
-    let own = layers::TESTS.iter().chain(users::TESTS).map(move |test| {
-        trial(format!("{name}::{}", test.name), Some(builder), async move |linux| {
-            (test.run)(linux).await;
-            Ok(())
-        })
-    });
-    kit.chain(own)
+    let own = layers::TESTS.iter().chain(users::TESTS);
+    kit.chain(own.map(move |test| own_trial(name, Some(builder), test)))
+}
+
+fn own_trial(group: &str, builder: Option<RootBuilder>, test: &'static Test) -> Trial {
+    trial(format!("{group}::{}", test.name), builder, async move |linux| {
+        (test.run)(linux).await;
+        Ok(())
+    })
 }
 
 /// One check in a home of its own, which must be empty in the end.
