@@ -41,7 +41,7 @@ pub struct LinuxConfig {
     pub run_dir: PathBuf,
     /// The program to start as launcher, with the role's name as its first argument.
     pub launcher_exe: PathBuf,
-    /// How many slots are kept ready ahead of requests.
+    /// How many slots are kept ready ahead of requests: of the host's root, and of each image that was asked for lately.
     pub pool_slots: usize,
     /// The size of the disk pool's file system in bytes. The file is sparse.
     pub disk_pool_bytes: u64,

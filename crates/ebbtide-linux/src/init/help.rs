@@ -1,5 +1,6 @@
 //! Starting helpers: clones that work on files with the rights of the payload, and execute nothing.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -8,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
-use super::spawn::Cage;
+use super::spawn::{Cage, enter};
 use crate::capabilities;
 use crate::helper::{self, Channels};
 use crate::protocol::{FileAction, FileTask};
@@ -59,7 +60,7 @@ impl Cage {
         let _ = rustix::thread::set_name(c"ebb-helper");
         sys::close_all_but(&[channels.control.as_raw_fd(), channels.content.as_raw_fd()])?;
         // Where the directory is gone, absolute paths still lead somewhere.
-        let _ = rustix::process::chdir(working_dir);
+        let _ = CString::new(working_dir).map(|directory| enter(&directory));
         sys::reset_signal_actions();
         sys::unblock_signals();
         capabilities::drop_to(capabilities::PAYLOAD).map_err(|error| error.source)?;

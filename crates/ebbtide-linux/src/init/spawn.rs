@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 
@@ -42,7 +43,7 @@ impl Cage {
         match sys::clone(CloneFlags::WAIT_FOR_EXEC, Some(self.payload.as_fd())) {
             Err(error) => Err(failed(SpawnStage::Cgroup, &error)),
             Ok(Cloned::Child) => {
-                let Err(error) = self.become_payload(&prepared, streams);
+                let Err(error) = self.become_payload(&prepared, streams, &report_write);
                 let mut bytes = [0; 5];
                 bytes[0] = error.stage as u8;
                 bytes[1..].copy_from_slice(&error.errno.to_le_bytes());
@@ -59,9 +60,14 @@ impl Cage {
         }
     }
 
-    /// The child's way to its program. What it holds must not outlive the exec: every descriptor but the three
-    /// is closed by it.
-    fn become_payload(&self, prepared: &Prepared, streams: &Inside) -> Result<Infallible, SpawnError> {
+    /// The child's way to its program. What init holds is closed before any path of the request is looked up, since a
+    /// path can lead through a descriptor (`/proc/self/fd/N`), and init's lead out of the root. The exec closes `report`.
+    fn become_payload(
+        &self,
+        prepared: &Prepared,
+        streams: &Inside,
+        report: &OwnedFd,
+    ) -> Result<Infallible, SpawnError> {
         for file in &self.self_attach {
             at(SpawnStage::Cgroup, rustix::io::write(file, b"0"))?;
         }
@@ -73,8 +79,8 @@ impl Cage {
         at(SpawnStage::Prepare, dup2_stdin(&streams.stdin))?;
         at(SpawnStage::Prepare, dup2_stdout(&streams.stdout))?;
         at(SpawnStage::Prepare, dup2_stderr(&streams.stderr))?;
-        at(SpawnStage::Prepare, sys::close_on_exec_from(3))?;
-        at(SpawnStage::WorkingDirectory, rustix::process::chdir(prepared.working_dir.as_c_str()))?;
+        at(SpawnStage::Prepare, sys::close_all_but(&[report.as_raw_fd()]))?;
+        at(SpawnStage::WorkingDirectory, enter(&prepared.working_dir))?;
         sys::unblock_signals();
         at(SpawnStage::Confine, capabilities::drop_to(capabilities::PAYLOAD).map_err(|error| error.source))?;
         // The working directory was entered before: an image may have one that its user cannot enter.
@@ -82,6 +88,12 @@ impl Cage {
         at(SpawnStage::Confine, self.filter.install())?;
         Err(prepared.exec())
     }
+}
+
+/// Enters a working directory, through no door of the kernel.
+pub(super) fn enter(directory: &CStr) -> rustix::io::Result<()> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::process::fchdir(openat2(CWD, directory, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS)?)
 }
 
 /// A command's strings as the kernel wants them, made before the clone.

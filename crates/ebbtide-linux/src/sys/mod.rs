@@ -9,7 +9,7 @@ mod signal;
 
 pub(crate) use clone::{CloneFlags, Cloned, clone, unshare};
 pub(crate) use exec::execve;
-pub(crate) use fds::{close_all_but, close_on_exec_from};
+pub(crate) use fds::close_all_but;
 pub(crate) use mount::{idmap, make_read_only};
 pub(crate) use net::bring_loopback_up;
 pub(crate) use signal::{SignalFd, alarm, kill, kill_all, reset_signal_actions, unblock_signals};

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ebbtide_driver::conformance::Harness;
-use ebbtide_driver::{DriverError, LayeredRoot};
+use ebbtide_driver::{DriverError, ExecRequest, LayeredRoot};
 use ebbtide_model::{Command, MountedFile};
 use rustix::fs::{FlockOperation, XattrFlags, flock, setxattr};
 use tokio::task::JoinSet;
@@ -28,6 +28,7 @@ pub(crate) const TESTS: &[Test] = tests![
     what_is_gone_or_too_much_is_refused_and_others_go_on,
     a_hundred_sandboxes_of_two_images_live_at_once,
     hosts_and_hostname_are_the_sandboxs_own_and_the_rest_the_images,
+    no_path_of_a_command_leads_out_of_the_root,
 ];
 
 /// An image of this many layers, each with a file of its own and one that all have.
@@ -280,4 +281,33 @@ async fn hosts_and_hostname_are_the_sandboxs_own_and_the_rest_the_images(linux: 
         assert_eq!(output(&driver, &plan.id, &format!("cat {path}")).await, "the request's\n");
         destroy(&driver, &plan.id).await;
     }
+}
+
+/// Neither by what the runtime has open before a command is executed, nor by a link of the image to that.
+async fn no_path_of_a_command_leads_out_of_the_root(linux: &Linux) {
+    let links = linux.images.layer("links");
+    for number in 3..40 {
+        std::os::unix::fs::symlink(format!("/proc/self/fd/{number}"), links.join(format!("link-{number}")))
+            .unwrap();
+    }
+    let driver = driver(linux).await;
+    let plan = plan(&linux.images.image("links", &["links"]));
+    create(&driver, &plan).await;
+    for number in 3..40 {
+        for path in [format!("/proc/self/fd/{number}"), format!("/link-{number}")] {
+            let command = |program: &str| Command { argv: vec![program.to_owned()], ..Command::default() };
+            let inside = Command { working_dir: Some(path.clone()), ..command("ls") };
+            let program = command(&format!("{path}/../../../../../../bin/true"));
+            for command in [inside, program] {
+                let request = ExecRequest { command, stdin: false, terminal: None };
+                let refused = driver.exec(&plan.id, request).await.map(drop);
+                let expected = matches!(
+                    refused,
+                    Err(DriverError::WorkingDirectory { .. } | DriverError::CommandNotFound { .. })
+                );
+                assert!(expected, "{path}: {refused:?}");
+            }
+        }
+    }
+    destroy(&driver, &plan.id).await;
 }
