@@ -72,6 +72,7 @@ impl Control {
         spec: SandboxSpec,
         request_id: &str,
     ) -> Result<SandboxRecord, ControlError> {
+        lifecycle::check(self.engine(), &spec, request_id).await?;
         let (record, made) = lifecycle::intent(self.engine(), principal, spec, request_id)?;
         Span::current().record("sandbox", field::display(&record.id));
         info!(again = made.is_none(), "asked for");

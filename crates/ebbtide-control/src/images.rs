@@ -28,11 +28,11 @@ impl ImageRequest {
 /// Makes images ready for sandboxes.
 #[async_trait]
 pub trait Images: Send + Sync + 'static {
-    /// Judges a request before anything is recorded. Quick: it asks nobody outside this machine.
+    /// Judges a request before anything is recorded. It asks nobody outside this machine.
     ///
     /// # Errors
     /// When the request can never be fulfilled as it is. Fields are named as in [`SandboxSpec::validate`].
-    fn check(&self, request: &ImageRequest) -> Result<(), Invalid>;
+    async fn check(&self, request: &ImageRequest) -> Result<(), Invalid>;
 
     /// Makes the image ready, however long that takes, and says how far it is. The future may be dropped at any await.
     ///
@@ -113,7 +113,7 @@ pub struct HostOnly;
 
 #[async_trait]
 impl Images for HostOnly {
-    fn check(&self, request: &ImageRequest) -> Result<(), Invalid> {
+    async fn check(&self, request: &ImageRequest) -> Result<(), Invalid> {
         if request.name == HOST_IMAGE {
             return Ok(());
         }
@@ -122,6 +122,6 @@ impl Images for HostOnly {
     }
 
     async fn prepare(&self, request: &ImageRequest, _: Progress<'_>) -> Result<PreparedImage, PrepareError> {
-        self.check(request).map(|()| PreparedImage::host()).map_err(PrepareError::new)
+        self.check(request).await.map(|()| PreparedImage::host()).map_err(PrepareError::new)
     }
 }

@@ -208,7 +208,6 @@ impl Config {
     }
 
     /// How many bytes of pulled images are kept; `None` for no bound.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the daemon does not pull yet"))]
     pub(crate) fn image_max_bytes(&self) -> Option<u64> {
         self.images.max_bytes()
     }
@@ -219,7 +218,6 @@ impl Config {
     }
 
     /// The stores of secrets; directories are as seen from `home`.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the daemon does not pull yet"))]
     pub(crate) fn secrets(&self, home: &Path) -> SecretStores {
         image_config::secrets(&self.secrets, home)
     }

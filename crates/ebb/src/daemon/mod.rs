@@ -35,7 +35,7 @@ pub(crate) use lock::DaemonLock;
 pub(crate) use log::{LogFormat, start as start_log};
 pub(crate) use ready::Ready;
 
-use crate::images::{AliasError, AliasFile};
+use crate::images::AliasError;
 use crate::signals::Signals;
 use images::HomeImages;
 
@@ -71,7 +71,7 @@ pub(crate) enum DaemonError {
     /// The socket cannot be used.
     #[error(transparent)]
     Server(#[from] ServerError),
-    /// A variable of the environment is out of range.
+    /// A variable of the environment, or a value of the configuration, is out of range.
     #[error(transparent)]
     Environment(#[from] Invalid),
     /// The kernel refused.
@@ -158,7 +158,9 @@ pub(crate) async fn run(
     }
     let config = Config::read(&home.config())?;
     let driver = driver::connect(home, &config).await?;
-    let control = Control::open(control_config(home, &config)?, Arc::clone(&driver)).await?;
+    let images = HomeImages::new(home, &config)?;
+    let control = control_config(home, &config, images.clone())?;
+    let control = Control::open(control, Arc::clone(&driver)).await?;
     let network = network(home, &config, &settings)?;
     let server = Server::bind(ServerConfig {
         socket: home.socket(),
@@ -179,6 +181,7 @@ pub(crate) async fn run(
         info!(address = %port.address(), "offering metrics");
         offered.spawn(port.serve(metrics::registry(&control, &server)));
     }
+    offered.spawn(images.clone().keep_within_bound(control.live()));
     info!(home = home.id(), state_dir = %home.state_dir().display(), socket = %home.socket().display(), "serving");
 
     let mut told = None;
@@ -206,6 +209,7 @@ pub(crate) async fn run(
             control.close().await;
         }
     }
+    images.settled().await;
     drop(own_cgroup);
     // Held until nothing is left to do, so that a successor never meets us half gone.
     drop(lock);
@@ -235,15 +239,14 @@ fn network(home: &Home, config: &Config, settings: &Settings) -> Result<Option<N
     }))
 }
 
-fn control_config(home: &Home, config: &Config) -> Result<ControlConfig, DaemonError> {
+fn control_config(home: &Home, config: &Config, images: HomeImages) -> Result<ControlConfig, DaemonError> {
     const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
     let boot_id = std::fs::read_to_string(BOOT_ID)
         .map_err(|error| DaemonError::io(format!("read {BOOT_ID}"), error))?;
     let mut control = ControlConfig::new(home.ledger(), boot_id.trim());
     control.limits = config.limits();
     control.default_resources = config.default_resources();
-    let aliases = config.aliases().map_err(AliasError::from)?;
-    control.images = Arc::new(HomeImages::new(aliases, AliasFile::of(home)));
+    control.images = Arc::new(images);
     if let Some(creates) = config.max_concurrent_creates() {
         control.max_concurrent_creates = creates;
     }

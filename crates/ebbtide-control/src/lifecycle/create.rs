@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use ebbtide_driver::{Capacity, DriverError, SandboxPlan};
 use ebbtide_model::{
-    Amounts, ErrorReason, OwnerProcess, Principal, Quantity, Resources, SandboxId, SandboxRecord,
+    Amounts, ErrorReason, Invalid, OwnerProcess, Principal, Quantity, Resources, SandboxId, SandboxRecord,
     SandboxSpec, State, TerminationReason,
 };
 use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, sleep_until};
 
 use super::{Backoff, command, must_end, prepare};
-use crate::ControlError;
 use crate::engine::Engine;
 use crate::events::EventKind;
 use crate::failpoint::fail_point;
@@ -21,11 +20,26 @@ use crate::metrics::{Queue, Step};
 use crate::owner;
 use crate::sandbox::{Ending, Sandbox};
 use crate::store::{Stored, now};
+use crate::{ControlConfig, ControlError};
 
 /// How often a create is repeated while the driver's helper cannot be reached.
 const ATTEMPTS: usize = 5;
 /// A create of this age may have outlived its owner; a younger one leaves that to its init.
 const LONG_AGO: Duration = Duration::from_secs(1);
+
+/// Judges a request before anything is recorded.
+pub(crate) async fn check(engine: &Engine, spec: &SandboxSpec, request_id: &str) -> Result<(), ControlError> {
+    let config = &engine.config;
+    if request_id.len() > config.limits.max_name_bytes {
+        let problem = format!("has {} bytes", request_id.len());
+        let accepted = format!("at most {} bytes", config.limits.max_name_bytes);
+        return Err(Invalid::new("request_id", problem, accepted).into());
+    }
+    spec.validate(&config.limits)?;
+    spec.resources.effective(config.default_resources)?;
+    within_capacity(&spec.resources, &engine.capacity)?;
+    Ok(config.images.check(&ImageRequest::of(spec)).await?)
+}
 
 /// Step *intent*: the record of a new sandbox, in the ledger before anything is made. A request id that was used
 /// for the same spec before answers with the sandbox that it made.
@@ -35,7 +49,7 @@ pub(crate) fn intent(
     spec: SandboxSpec,
     request_id: &str,
 ) -> Result<(SandboxRecord, Option<Arc<Sandbox>>), ControlError> {
-    let record = new_record(engine, principal, spec, request_id)?;
+    let record = new_record(&engine.config, principal, spec, request_id)?;
     // Under the lock, so that a repetition finds the sandbox among the live ones as soon as the ledger has it.
     let mut live = engine.live();
     let earlier = if engine.is_shutting_down() {
@@ -62,25 +76,12 @@ pub(crate) fn intent(
 }
 
 fn new_record(
-    engine: &Engine,
+    config: &ControlConfig,
     principal: &Principal,
     spec: SandboxSpec,
     request_id: &str,
 ) -> Result<SandboxRecord, ControlError> {
-    let config = &engine.config;
-    spec.validate(&config.limits)?;
-    spec.resources.effective(config.default_resources)?;
-    within_capacity(&spec.resources, &engine.capacity)?;
-    if request_id.len() > config.limits.max_name_bytes {
-        return Err(ebbtide_model::Invalid::new(
-            "request_id",
-            format!("has {} bytes", request_id.len()),
-            format!("at most {} bytes", config.limits.max_name_bytes),
-        )
-        .into());
-    }
     let owner = OwnerProcess::from_annotations(&spec.annotations)?;
-    config.images.check(&ImageRequest::of(&spec))?;
     let created_at = now();
     Ok(SandboxRecord {
         id: SandboxId::generate(),

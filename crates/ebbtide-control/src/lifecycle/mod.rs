@@ -26,7 +26,7 @@ use crate::Timing;
 use crate::engine::Engine;
 use crate::sandbox::{Ending, Sandbox};
 
-pub(crate) use create::intent;
+pub(crate) use create::{check, intent};
 
 /// Where in its life a sandbox is taken up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

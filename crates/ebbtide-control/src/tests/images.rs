@@ -54,7 +54,7 @@ impl Drop for Counted<'_> {
 
 #[async_trait]
 impl Images for Slow {
-    fn check(&self, request: &ImageRequest) -> Result<(), Invalid> {
+    async fn check(&self, request: &ImageRequest) -> Result<(), Invalid> {
         match request.name.as_str() {
             "circle" => Err(Invalid::new("image", "leads in a circle", "another name")),
             _ => Ok(()),
