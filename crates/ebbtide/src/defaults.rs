@@ -17,6 +17,27 @@ pub struct MountedFile {
     pub content: Vec<u8>,
 }
 
+/// Where the daemon finds the credentials for an image's registry: in one of its secret stores. They do not travel.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PullCredentials {
+    /// The registry that they are for, e.g. `registry.example:5000`.
+    pub registry: String,
+    /// The secret store.
+    pub store: String,
+    /// The secret in it.
+    pub path: String,
+    /// A field of the secret; empty for the whole of it.
+    pub field: String,
+}
+
+impl PullCredentials {
+    fn into_message(self) -> wire::ImagePullCredentials {
+        let Self { registry, store: store_name, path, field } = self;
+        let credentials = Some(wire::SecretSource { store_name, path, field });
+        wire::ImagePullCredentials { registry, credentials }
+    }
+}
+
 /// What new sandboxes are to be like. What is left out is the daemon's choice.
 ///
 /// ```
@@ -30,6 +51,8 @@ pub struct MountedFile {
 pub struct SandboxDefaults {
     /// The image; the daemon's is `host`, the machine's own programs.
     pub image: Option<String>,
+    /// Where the credentials for the image's registry are, if it wants some.
+    pub pull_credentials: Option<PullCredentials>,
     /// The program of the main command. Without one, and without arguments, the sandbox idles until it is stopped,
     /// whatever its image says.
     pub command: Option<String>,
@@ -67,6 +90,7 @@ impl SandboxDefaults {
         self.annotations.extend(call.annotations);
         Self {
             image: call.image.or(self.image),
+            pull_credentials: call.pull_credentials.or(self.pull_credentials),
             command: call.command.or(self.command),
             args: call.args.or(self.args),
             working_dir: call.working_dir.or(self.working_dir),
@@ -98,6 +122,7 @@ impl SandboxDefaults {
         let container = wire::Container {
             name: "main".to_owned(),
             image,
+            image_pull_credentials: self.pull_credentials.map(PullCredentials::into_message),
             command,
             args,
             environment_variables: self.env.into_iter().collect(),

@@ -43,7 +43,7 @@ mod target;
 pub use client::{Client, Info, PurgeAnswer, SandboxImage, Select};
 pub use connect::{ConnectOptions, connect};
 pub use connection::Connection;
-pub use defaults::{MountedFile, SandboxDefaults};
+pub use defaults::{MountedFile, PullCredentials, SandboxDefaults};
 pub use ebbtide_model::{OwnerProcess, WindowSize};
 pub use ebbtide_proto as proto;
 pub use error::{Error, ErrorKind, FieldViolation, Rejection};

@@ -5,7 +5,9 @@ use std::time::Duration;
 use ebbtide_proto::coreweave::sandbox::v1 as wire;
 
 use super::{Process, Sandbox};
-use crate::{CommandOutput, Connection, Error, Resources, SandboxDefaults, WindowSize, engine};
+use crate::{
+    CommandOutput, Connection, Error, PullCredentials, Resources, SandboxDefaults, WindowSize, engine,
+};
 
 /// Setters that do what those of the wrapped builder do.
 macro_rules! forward {
@@ -30,6 +32,7 @@ forward!(SandboxBuilder {
     fn defaults(defaults: SandboxDefaults);
     fn connection(connection: Connection);
     fn image(image: impl Into<String>);
+    fn pull_credentials(credentials: PullCredentials);
     fn command(command: impl Into<String>);
     fn args(args: impl IntoIterator<Item = impl Into<String>>);
     fn tag(tag: impl Into<String>);

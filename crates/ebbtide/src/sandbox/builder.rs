@@ -5,7 +5,7 @@ use std::time::Duration;
 use ebbtide_proto::coreweave::sandbox::v1 as wire;
 
 use super::{Core, Sandbox};
-use crate::{Connection, Error, MountedFile, Resources, SandboxDefaults, Session, owner};
+use crate::{Connection, Error, MountedFile, PullCredentials, Resources, SandboxDefaults, Session, owner};
 
 /// A change to the request that is made last.
 type Edit = Box<dyn FnOnce(&mut wire::SandboxSpec) + Send>;
@@ -59,6 +59,28 @@ impl SandboxBuilder {
     /// The image, which is pulled if it is not here; `host`, the machine's own programs, otherwise.
     pub fn image(mut self, image: impl Into<String>) -> Self {
         self.call.image = Some(image.into());
+        self
+    }
+
+    /// Where the daemon finds the credentials for the image's registry.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), ebbtide::Error> {
+    /// use ebbtide::{PullCredentials, Sandbox};
+    ///
+    /// let credentials = PullCredentials {
+    ///     registry: "registry.example".into(),
+    ///     store: "team".into(), // [secrets.team] of the daemon's ebbtide.toml
+    ///     path: "registry".into(),
+    ///     field: String::new(),
+    /// };
+    /// let builder = Sandbox::builder().image("registry.example/app:1").pull_credentials(credentials);
+    /// let sandbox = builder.run().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn pull_credentials(mut self, credentials: PullCredentials) -> Self {
+        self.call.pull_credentials = Some(credentials);
         self
     }
 
