@@ -7,7 +7,7 @@ use std::process::Command;
 
 use crate::support::{Answer, Home};
 
-const VERBS: [&str; 15] = [
+const VERBS: [&str; 16] = [
     "run",
     "create",
     "exec",
@@ -19,6 +19,7 @@ const VERBS: [&str; 15] = [
     "stop",
     "purge",
     "serve",
+    "image",
     "key",
     "shutdown",
     "doctor",

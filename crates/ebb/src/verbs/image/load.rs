@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use ebbtide_image::archive::{LoadSource, RootConfig, load, load_directory, load_tar};
-use ebbtide_image::{Image, ImageName};
+use ebbtide_image::{Collect, Image, ImageName, Store};
 
 use super::list::ImagesView;
 use super::view::ImageView;
@@ -61,9 +61,13 @@ impl Load {
     pub(super) fn run(self, context: &Context) -> Result<u8, Failure> {
         let progress = Progress::new(context.json);
         let add = |bytes| progress.add(bytes);
-        let images = self.load(context, &add);
+        let store = super::store(context)?;
+        let images = self.load(&store, &add);
         progress.finish();
-        let images = images?;
+        let images = images.inspect_err(|_| {
+            // What had come is of no image now. If somebody else is at work it is collected another time.
+            let _ = store.collect(&Collect::default());
+        })?;
         if context.json {
             context.print_json(&ImagesView { images: images.into_iter().map(ImageView::from).collect() })?;
         } else {
@@ -74,7 +78,7 @@ impl Load {
         Ok(0)
     }
 
-    fn load(self, context: &Context, progress: &(dyn Fn(u64) + Sync)) -> Result<Vec<Image>, Failure> {
+    fn load(self, store: &Store, progress: &(dyn Fn(u64) + Sync)) -> Result<Vec<Image>, Failure> {
         let config = RootConfig {
             user: self.user,
             env: self.env.iter().map(|Variable { name, value }| format!("{name}={value}")).collect(),
@@ -85,17 +89,14 @@ impl Load {
         let words: Vec<&str> = self.words.iter().map(String::as_str).collect();
         match (self.from_rootfs, self.from_tar, words.as_slice()) {
             (Some(directory), _, [new]) => {
-                let (name, store) = (name(new)?, super::store(context)?);
-                Ok(vec![load_directory(&store, &directory, &name, &config, progress)?])
+                Ok(vec![load_directory(store, &directory, &name(new)?, &config, progress)?])
             }
             (None, Some(file), [new]) => {
-                let (name, store, source) = (name(new)?, super::store(context)?, source(&file)?);
-                Ok(vec![load_tar(&store, &source, &name, &config, progress)?])
+                Ok(vec![load_tar(store, &source(&file)?, &name(new)?, &config, progress)?])
             }
             (None, None, [file, rest @ ..]) => {
                 let name = rest.first().map(|new| name(new)).transpose()?;
-                let (store, source) = (super::store(context)?, source(Path::new(file))?);
-                Ok(load(&store, &source, name.as_ref(), progress)?)
+                Ok(load(store, &source(Path::new(file))?, name.as_ref(), progress)?)
             }
             _ => Err(Failure::LoadWords),
         }
