@@ -7,6 +7,7 @@ mod error;
 mod image;
 pub mod layer;
 mod limits;
+mod platform;
 mod reference;
 mod registry;
 mod secrets;
@@ -18,9 +19,10 @@ pub use error::ImageError;
 pub use image::{Image, Layer, Origin};
 pub use layer::Encoding;
 pub use limits::Limits;
+pub use platform::Platform;
 pub use reference::ImageName;
 pub use registry::{
-    Credentials, LoginOrigin, Mirror, Platform, Progress, Pull, PullError, PullProblem, Puller, Redacted,
+    Credentials, LoginOrigin, Mirror, Progress, Pull, PullError, PullProblem, Puller, Redacted,
     RegistryConfig, RegistrySettings, check_host,
 };
 pub use secrets::{SecretError, SecretSource, SecretStore, SecretStores, canonical_registry};

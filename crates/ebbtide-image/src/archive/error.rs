@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use ebbtide_archive::ArchiveError;
 use thiserror::Error;
 
-use crate::ImageError;
+use crate::{ImageError, Platform};
 
 /// Why an image could not be loaded.
 #[derive(Debug, Error)]
@@ -75,7 +75,7 @@ pub enum LoadError {
         /// What was to be loaded.
         archive: String,
         /// What this machine runs.
-        wanted: String,
+        wanted: Platform,
         /// What there is.
         found: Vec<String>,
     },

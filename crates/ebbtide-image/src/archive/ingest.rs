@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::files::Part;
 use super::{LoadError, Progress, spool};
 use crate::config::Described;
-use crate::{BlobWriter, Digest, Encoding, Image, ImageName, Ingest, Limits, Origin};
+use crate::{BlobWriter, Digest, Encoding, Image, ImageName, Ingest, Limits, Origin, Platform};
 
 /// One load: where it goes, what it may take, who watches.
 pub(super) struct Load<'a> {
@@ -15,6 +15,8 @@ pub(super) struct Load<'a> {
     pub(super) label: String,
     pub(super) ingest: Ingest,
     pub(super) limits: Limits,
+    /// What runs here.
+    pub(super) platform: Platform,
     pub(super) progress: Progress<'a>,
 }
 
@@ -65,9 +67,9 @@ impl Load<'_> {
                 self.malformed(format!("its manifest has {layers} layers and its configuration {diff_ids}"))
             );
         }
-        if !runs_here(&described.platform) {
-            return Err(self.no_platform([described.platform.clone()]));
-        }
+        let mut parts = described.platform.split('/');
+        let (os, architecture) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        self.platform.runs(os, architecture, parts.next()).map_err(|other| self.no_platform(vec![other]))?;
         for (blob, diff_id) in layers.iter().zip(&described.diff_ids) {
             let told = AtomicU64::new(0);
             let progress = |read| (self.progress)(read - told.swap(read, Ordering::Relaxed).min(read));
@@ -82,29 +84,11 @@ impl Load<'_> {
     }
 
     /// That what is loaded is for other machines.
-    pub(super) fn no_platform(&self, found: impl IntoIterator<Item = String>) -> LoadError {
-        let found = found.into_iter().collect();
-        LoadError::NoPlatform { archive: self.label.clone(), wanted: here(), found }
+    pub(super) fn no_platform(&self, mut found: Vec<String>) -> LoadError {
+        found.sort();
+        found.dedup();
+        LoadError::NoPlatform { archive: self.label.clone(), wanted: self.platform.clone(), found }
     }
-}
-
-/// What this machine runs, as images say it.
-pub(super) fn here() -> String {
-    format!("linux/{}", architecture())
-}
-
-/// Its processor, as images call it.
-pub(super) fn architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    }
-}
-
-/// Whether an image for this platform runs here; a variant of the processor may follow.
-pub(super) fn runs_here(platform: &str) -> bool {
-    platform.strip_prefix(&here()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// A layer as its blob came.

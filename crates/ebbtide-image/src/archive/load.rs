@@ -10,7 +10,7 @@ use super::ingest::Load;
 use super::root::{self, RootConfig};
 use super::tar_index::{TarError, TarIndex};
 use super::{LoadError, Progress, docker, oci, spool};
-use crate::{Encoding, Image, ImageName, Store};
+use crate::{Encoding, Image, ImageName, Platform, Store};
 
 /// Where an image comes from.
 #[derive(Debug, Clone)]
@@ -114,7 +114,8 @@ pub fn load_directory(
 }
 
 fn begin<'a>(store: &Store, label: String, progress: Progress<'a>) -> Result<Load<'a>, LoadError> {
-    Ok(Load { label, ingest: store.begin()?, limits: store.limits().clone(), progress })
+    let (ingest, limits) = (store.begin()?, store.limits().clone());
+    Ok(Load { label, ingest, limits, platform: Platform::of_this_machine(), progress })
 }
 
 fn from_layout(load: &Load<'_>, files: &Files, name: Option<&ImageName>) -> Result<Vec<Image>, LoadError> {

@@ -6,7 +6,7 @@ use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType};
 use serde::de::DeserializeOwned;
 
 use super::files::Files;
-use super::ingest::{Load, runs_here};
+use super::ingest::Load;
 use super::{CONTAINERD_NAME, LoadError, REF_NAME};
 use crate::{Digest, Image, ImageName, config};
 
@@ -53,12 +53,9 @@ fn choose(
     depth: usize,
 ) -> Result<Option<Digest>, LoadError> {
     if let Some(platform) = descriptor.platform() {
-        let platform = format!("{}/{}", platform.os(), platform.architecture());
-        if !runs_here(&platform) {
-            // What is about an image rather than one, a signature say, is for no platform.
-            if platform != "unknown/unknown" && others.len() < MAX_IMAGES {
-                others.push(platform);
-            }
+        let (os, architecture) = (platform.os().to_string(), platform.architecture().to_string());
+        if let Err(other) = load.platform.runs(&os, &architecture, platform.variant().as_deref()) {
+            others.push(other);
             return Ok(None);
         }
     }
@@ -77,12 +74,17 @@ fn choose(
     }
     let bytes = document(load, files, &digest)?;
     let index: ImageIndex = read(load, &path(&digest), &bytes)?;
-    for descriptor in index.manifests() {
-        if let Some(found) = choose(load, files, descriptor, others, depth + 1)? {
-            return Ok(Some(found));
+    match load.platform.choose(index.manifests()) {
+        Ok(chosen) => choose(load, files, chosen, others, depth + 1),
+        Err(offered) => {
+            others.extend(offered);
+            // The only one need not say what it is for; its configuration does.
+            match index.manifests().as_slice() {
+                [only] if only.platform().is_none() => choose(load, files, only, others, depth + 1),
+                _ => Ok(None),
+            }
         }
     }
-    Ok(None)
 }
 
 /// Loads one of them under these names.

@@ -9,7 +9,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use super::files::Part;
-use super::ingest::{Load, NewLayer, architecture, manifest};
+use super::ingest::{Load, NewLayer, manifest};
 use super::{LoadError, spool};
 use crate::{BlobWriter, Digest, Encoding, Image, ImageError, ImageName, config};
 
@@ -49,9 +49,9 @@ struct RootFs {
 }
 
 /// A configuration that says nothing of when it was made: the same files make the same image.
-fn configuration(config: &RootConfig, diff_id: Digest) -> Vec<u8> {
+fn configuration(architecture: &str, config: &RootConfig, diff_id: Digest) -> Vec<u8> {
     let rootfs = RootFs { r#type: "layers", diff_ids: [diff_id] };
-    let configuration = Configuration { architecture: architecture(), os: "linux", config, rootfs };
+    let configuration = Configuration { architecture, os: "linux", config, rootfs };
     // Texts and lists: nothing that JSON could refuse.
     serde_json::to_vec(&configuration).unwrap_or_default()
 }
@@ -116,7 +116,7 @@ fn finish(
     name: &ImageName,
     config: &RootConfig,
 ) -> Result<Image, LoadError> {
-    let configuration = configuration(config, diff_id);
+    let configuration = configuration(load.platform.architecture(), config, diff_id);
     let described = config::read(&configuration)?;
     load.document(&configuration)?;
     let blob = layer.blob;

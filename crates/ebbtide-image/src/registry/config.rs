@@ -7,7 +7,7 @@ use std::time::Duration;
 use ebbtide_model::Invalid;
 
 use super::docker_config;
-use super::platform::Platform;
+use crate::Platform;
 
 /// How registries are spoken to.
 #[derive(Debug, Clone)]

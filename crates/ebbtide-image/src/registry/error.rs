@@ -7,8 +7,8 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::credentials::LoginOrigin;
-use super::platform::Platform;
 use crate::ImageError;
+use crate::Platform;
 
 /// Why an image was not pulled: which, from where, and what was the matter.
 #[derive(Debug, Clone, Error)]

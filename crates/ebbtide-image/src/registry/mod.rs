@@ -12,7 +12,6 @@ mod error;
 mod http;
 mod manifest;
 mod patience;
-mod platform;
 mod progress;
 mod pull;
 mod session;
@@ -31,7 +30,6 @@ pub use config::{Mirror, RegistryConfig, RegistrySettings, check_host};
 pub use credentials::{Credentials, LoginOrigin, Redacted};
 pub(crate) use docker_config::password_in;
 pub use error::{PullError, PullProblem};
-pub use platform::Platform;
 pub use progress::Progress;
 
 use crate::{Image, ImageName, Store};

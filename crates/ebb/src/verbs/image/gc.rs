@@ -11,8 +11,9 @@ use crate::failure::Failure;
 
 /// Remove what no name leads to, and images that can be pulled again
 ///
-/// Without an option: images without a name, and what belongs to no image. Nothing that something runs on is ever
-/// removed, nor an image that was loaded from a file, which may be the only copy: take its names away for that.
+/// Images without a name, what belongs to no image, and past `max_bytes` of `ebbtide.toml` images that were pulled. Nothing
+/// that something runs on is ever removed, nor an image that was loaded from a file, which may be the only copy: take its
+/// names away for that.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -42,9 +43,9 @@ struct GcView {
 impl Gc {
     /// Does it.
     pub(super) fn run(self, context: &Context) -> Result<u8, Failure> {
-        let max_bytes = if self.all { Some(0) } else { self.max_bytes };
-        let collect = Collect { max_bytes, dry_run: self.dry_run, ..Collect::default() };
-        let collected = super::store(context)?.collect(&collect)?;
+        let (_, config, store) = super::open(context)?;
+        let max_bytes = self.max_bytes.or(config.image_max_bytes());
+        let collected = store.collect(&Collect { all: self.all, max_bytes, dry_run: self.dry_run })?;
         let images = collected.images.into_iter().map(ImageView::from).collect();
         let view = GcView { dry_run: self.dry_run, images, bytes: collected.bytes };
         if context.json {

@@ -43,6 +43,11 @@ impl Platform {
         }
     }
 
+    /// Its processor, as images call it.
+    pub(crate) fn architecture(&self) -> &str {
+        &self.architecture
+    }
+
     /// How well something for `architecture` and `variant` suits; `None` if it does not run.
     fn suits(&self, architecture: &str, variant: Option<&str>) -> Option<u32> {
         if architecture != self.architecture {
@@ -53,7 +58,7 @@ impl Platform {
     }
 
     /// The entry of an index that suits best; else what is there.
-    pub(super) fn choose<'a>(&self, entries: &'a [Descriptor]) -> Result<&'a Descriptor, Vec<String>> {
+    pub(crate) fn choose<'a>(&self, entries: &'a [Descriptor]) -> Result<&'a Descriptor, Vec<String>> {
         let mut offered = Vec::new();
         let mut best: Option<(u32, &Descriptor)> = None;
         for entry in entries {
@@ -81,7 +86,7 @@ impl Platform {
     }
 
     /// Whether an image that says this of itself runs here.
-    pub(super) fn runs(&self, os: &str, architecture: &str, variant: Option<&str>) -> Result<(), String> {
+    pub(crate) fn runs(&self, os: &str, architecture: &str, variant: Option<&str>) -> Result<(), String> {
         let suits = os == "linux" && self.suits(architecture, variant).is_some();
         if suits { Ok(()) } else { Err(spell(os, architecture, variant)) }
     }
