@@ -39,7 +39,7 @@ fn what_is_here_is_listed_and_shown_in_a_shape_that_stays() {
     let home = machine.home();
     assert_eq!(images(&home), Vec::<Value>::new());
     let loaded = load(&home, "some/image:2", "content");
-    assert_eq!(images(&home), [loaded.clone()]);
+    assert_eq!(images(&home), std::slice::from_ref(&loaded));
     let shown = home.ebb(["image", "inspect", "--json", "docker.io/some/image:2"]).run().json();
     assert_eq!(shown, loaded);
     let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ");
