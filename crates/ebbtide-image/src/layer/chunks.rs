@@ -1,6 +1,7 @@
 //! A stream that another thread makes, in large pieces.
 
 use std::io::{self, BufRead, Read};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
 use sha2::{Digest as _, Sha256};
@@ -36,8 +37,8 @@ pub(super) fn chunks() -> (Maker, Chunks) {
 }
 
 impl Maker {
-    /// Passes on all of `from`, or the error that it ends with. Ends early when nobody takes it any more.
-    pub(super) fn pass(self, from: io::Result<impl Read>) {
+    /// Passes on all of `from`, or the error that it ends with. Ends early when nobody takes it any more, or it is given up.
+    pub(super) fn pass(self, from: io::Result<impl Read>, given_up: &AtomicBool) {
         let mut from = match from {
             Ok(from) => from,
             Err(error) => return drop(self.to.send(Err(error))),
@@ -45,7 +46,10 @@ impl Maker {
         loop {
             let mut chunk = self.used.try_recv().unwrap_or_default();
             chunk.resize(CHUNK, 0);
-            let (filled, failed) = fill(&mut from, &mut chunk);
+            let (filled, mut failed) = fill(&mut from, &mut chunk);
+            if given_up.load(Ordering::Relaxed) {
+                failed = Some(io::Error::other("it was given up"));
+            }
             chunk.truncate(filled);
             let is_last = filled < CHUNK;
             if !chunk.is_empty() && self.to.send(Ok(chunk)).is_err() {

@@ -17,7 +17,7 @@ use std::fs::File;
 use std::io::BufRead;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
@@ -59,12 +59,14 @@ pub fn unpack(stream: &mut dyn BufRead, into: &Path, limits: &Limits) -> Result<
     Unpacker::new(open(into)?, budget).all(&mut Entries::new(stream))
 }
 
-/// Unpacks a layer as it came, and says what the tar stream's digest is. `spent` sums up the bytes of the image's layers.
+/// Unpacks a layer as it came, and says what the tar stream's digest is. `spent` sums up the bytes of the image's layers;
+/// `given_up` ends it.
 pub(crate) fn unpack_blob(
     blob: File,
     into: &Path,
     limits: &Limits,
     spent: &AtomicU64,
+    given_up: &AtomicBool,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<(Unpacked, Digest), ImageError> {
     let budget = Budget::new(limits, spent, into.to_owned());
@@ -73,7 +75,7 @@ pub(crate) fn unpack_blob(
         let (maker, chunks) = chunks::chunks();
         std::thread::Builder::new()
             .name("decompress".to_owned())
-            .spawn_scoped(scope, move || maker.pass(encoding::decoder(blob, progress)))
+            .spawn_scoped(scope, move || maker.pass(encoding::decoder(blob, progress), given_up))
             .doing("start a thread to decompress into", into)?;
         let mut entries = Entries::new(chunks);
         let unpacked = unpacker.all(&mut entries)?;

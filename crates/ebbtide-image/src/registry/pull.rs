@@ -1,6 +1,6 @@
 //! One pull, from the name to the image.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use futures::future::try_join_all;
 use tokio::sync::Semaphore;
@@ -38,24 +38,32 @@ pub(super) struct Order {
 pub(super) async fn pull(shared: Arc<Shared>, order: Order) -> Result<Image, PullProblem> {
     let limit = shared.config.timeout;
     let jobs = TaskTracker::new();
+    let begun = OnceLock::new();
     let outcome = tokio::select! {
         () = order.given_up.cancelled() => Err(PullProblem::GivenUp),
-        outcome = tokio::time::timeout(limit, run(&shared, &order, &jobs)) => {
+        outcome = tokio::time::timeout(limit, run(&shared, &order, &jobs, &begun)) => {
             outcome.unwrap_or(Err(PullProblem::TooSlow { limit }))
         }
     };
-    // Tells those that are still unpacking.
-    order.given_up.cancel();
+    if let Some(ingest) = begun.get() {
+        Ingest::give_up(ingest);
+    }
     jobs.close();
     jobs.wait().await;
     outcome
 }
 
-async fn run(shared: &Arc<Shared>, order: &Order, jobs: &TaskTracker) -> Result<Image, PullProblem> {
+async fn run(
+    shared: &Arc<Shared>,
+    order: &Order,
+    jobs: &TaskTracker,
+    begun: &OnceLock<Arc<Ingest>>,
+) -> Result<Image, PullProblem> {
     let Order { name, credentials, meter, .. } = order;
     let _turn = shared.pulls.acquire().await.map_err(|_| PullProblem::GivenUp)?;
     let store = shared.store.clone();
     let ingest = Arc::new(blocking(jobs, move || store.begin()).await??);
+    let _ = begun.set(Arc::clone(&ingest));
     let transfer = Transfer { ingest: Arc::clone(&ingest), meter: Arc::clone(meter), jobs: jobs.clone() };
     let sources = Sources::new(&shared.config, &shared.trust, name, credentials.as_ref()).await?;
 
@@ -73,7 +81,7 @@ async fn run(shared: &Arc<Shared>, order: &Order, jobs: &TaskTracker) -> Result<
                 sources.fetch(layer, &format!("layer {} of {count}", nth + 1), transfer).await?;
             }
             let _slot = shared.unpacks.acquire().await.map_err(|_| PullProblem::GivenUp)?;
-            unpack(order, transfer, layer.digest, *diff_id).await?;
+            unpack(transfer, layer.digest, *diff_id).await?;
             transfer.meter.layer_done();
             Ok::<_, PullProblem>(())
         }
@@ -164,13 +172,8 @@ async fn describe(
     Ok(described.diff_ids)
 }
 
-async fn unpack(
-    order: &Order,
-    transfer: &Transfer,
-    layer: Digest,
-    diff_id: Digest,
-) -> Result<(), PullProblem> {
-    let (ingest, _given_up) = (Arc::clone(&transfer.ingest), order.given_up.clone());
+async fn unpack(transfer: &Transfer, layer: Digest, diff_id: Digest) -> Result<(), PullProblem> {
+    let ingest = Arc::clone(&transfer.ingest);
     blocking(&transfer.jobs, move || ingest.unpack(&layer, &diff_id, &|_| {})).await??;
     Ok(())
 }

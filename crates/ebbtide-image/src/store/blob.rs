@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
@@ -40,6 +41,7 @@ impl BlobWriter {
         limits: &Limits,
         digest: Digest,
         size: Option<u64>,
+        given_up: &AtomicBool,
     ) -> Result<Self, ImageError> {
         let most = limits.max_blob_bytes;
         let mut writer = Self {
@@ -62,7 +64,7 @@ impl BlobWriter {
             let options = options.create(true).truncate(false).read(true).write(true).mode(0o600);
             let mut file = options.open(&writer.draft).doing("open", &writer.draft)?;
             let what = || format!("the blob {digest}");
-            lock::lock(&file, &writer.draft, Mode::Exclusive, while_it_grows(), what)?;
+            lock::lock(&file, &writer.draft, Mode::Exclusive, while_it_grows(given_up), what)?;
             if !is_linked(&file, &writer.draft) {
                 // Whoever had it has committed or dropped it meanwhile.
                 continue;
@@ -172,8 +174,8 @@ impl Drop for BlobWriter {
     }
 }
 
-/// As long as the file becomes longer, within a bound.
-fn while_it_grows() -> impl FnMut(&File) -> bool {
+/// As long as the file becomes longer, within a bound, and somebody wants it.
+fn while_it_grows(given_up: &AtomicBool) -> impl FnMut(&File) -> bool {
     let began = Instant::now();
     let (mut length, mut grown) = (0, began);
     move |file| {
@@ -181,6 +183,6 @@ fn while_it_grows() -> impl FnMut(&File) -> bool {
         if now != length {
             (length, grown) = (now, Instant::now());
         }
-        grown.elapsed() < SILENCE && began.elapsed() < IN_ALL
+        !given_up.load(Ordering::Relaxed) && grown.elapsed() < SILENCE && began.elapsed() < IN_ALL
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read as _};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use oci_spec::image::{Descriptor, ImageManifest};
 use rustix::fs::{XattrFlags, fsetxattr, syncfs};
@@ -25,6 +25,7 @@ pub struct Ingest {
     pub(super) store: Store,
     pub(super) _lock: File,
     pub(super) spent: AtomicU64,
+    pub(super) given_up: AtomicBool,
 }
 
 impl Ingest {
@@ -45,7 +46,12 @@ impl Ingest {
     /// # Errors
     /// When the blob is too large, or another writer of it makes no progress.
     pub fn blob(&self, digest: &Digest, size: Option<u64>) -> Result<BlobWriter, ImageError> {
-        BlobWriter::open(self.paths(), self.store.limits(), *digest, size)
+        BlobWriter::open(self.paths(), self.store.limits(), *digest, size, &self.given_up)
+    }
+
+    /// Nobody wants it any more: what waits or unpacks in other threads fails soon.
+    pub fn give_up(&self) {
+        self.given_up.store(true, Ordering::Relaxed);
     }
 
     /// Unpacks a layer whose blob is in the store, unless that has been done. `progress` is told how many of the blob's
@@ -68,8 +74,10 @@ impl Ingest {
             return Ok(layer);
         }
         let draft = Draft::directory(&self.paths().tmp(), "layer")?;
-        let (unpacked, actual) =
-            layer::unpack_blob(blob, draft.path(), self.store.limits(), &self.spent, progress)?;
+        let (unpacked, actual) = {
+            let limits = self.store.limits();
+            layer::unpack_blob(blob, draft.path(), limits, &self.spent, &self.given_up, progress)?
+        };
         if actual != *diff_id {
             return Err(ImageError::Mismatch { what: "the unpacked layer", expected: *diff_id, actual });
         }

@@ -29,7 +29,7 @@ use std::fs::{self, DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{Timespec, Timestamps, UTIME_NOW, futimens};
@@ -168,7 +168,12 @@ impl Store {
     /// When somebody is collecting, and does not come to an end.
     pub fn begin(&self) -> Result<Ingest, ImageError> {
         let lock = self.turn(Mode::Shared, COLLECTOR)?;
-        Ok(Ingest { store: self.clone(), _lock: lock, spent: AtomicU64::new(0) })
+        Ok(Ingest {
+            store: self.clone(),
+            _lock: lock,
+            spent: AtomicU64::default(),
+            given_up: AtomicBool::default(),
+        })
     }
 
     /// Lets a name stand for an image.
