@@ -114,7 +114,12 @@ fn follow(attempt: redirect::Attempt<'_>) -> redirect::Action {
 
 /// What a request to `host` that got no answer means.
 pub(super) fn meaning(error: &reqwest::Error, host: &str) -> PullProblem {
-    let host = host.to_owned();
+    // It may have been sent on.
+    let asked = error.url().and_then(|url| {
+        let name = url.host_str()?;
+        Some(url.port().map_or_else(|| name.to_owned(), |port| format!("{name}:{port}")))
+    });
+    let host = asked.filter(|asked| !host.starts_with(asked)).unwrap_or_else(|| host.to_owned());
     if let Some(LeavesTls(target)) = find(error) {
         return PullProblem::Downgrade { target: target.clone() };
     }

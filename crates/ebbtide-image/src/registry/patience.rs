@@ -1,22 +1,29 @@
 //! How often, and after how long, what has failed is tried again.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::error::PullProblem;
 
-/// How often something is tried that does not come further.
-const ATTEMPTS: u32 = 5;
+/// How long is tried what does not come further: each attempt may wait for an answer.
+const LONGEST: Duration = Duration::from_secs(45);
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// The longest time that a registry may tell us to wait, for us to do it.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// What is left of the patience with one request.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Patience {
+    attempts: u32,
     spent: u32,
+    since: Instant,
 }
 
 impl Patience {
+    /// So many attempts.
+    pub(super) fn of(attempts: u32) -> Self {
+        Self { attempts, spent: 0, since: Instant::now() }
+    }
+
     /// Waits before the next attempt.
     ///
     /// # Errors
@@ -29,7 +36,7 @@ impl Patience {
             _ => return Err(problem),
         };
         self.spent += 1;
-        if self.spent >= ATTEMPTS {
+        if self.spent >= self.attempts || self.since.elapsed() > LONGEST {
             return Err(problem);
         }
         tokio::time::sleep(pause).await;
@@ -38,7 +45,7 @@ impl Patience {
 
     /// Something came, so it may well fail as often again.
     pub(super) fn renew(&mut self) {
-        self.spent = 0;
+        *self = Self::of(self.attempts);
     }
 
     /// How often it was tried since.

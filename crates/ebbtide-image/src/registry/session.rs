@@ -2,28 +2,26 @@
 //!
 //! Whatever a registry sends is bounded before it is kept: which registry is asked is up to whoever names an image.
 
-use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, RANGE, RETRY_AFTER};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, RANGE};
 use reqwest::{Client, Response, StatusCode};
-use serde::Deserialize;
 use tokio::sync::Mutex;
 
-use super::config::{RegistryConfig, RegistrySettings};
-use super::credentials::{Credentials, Login, LoginOrigin, Redacted};
-use super::docker_config;
+use super::config::{Mirror, RegistryConfig, RegistrySettings};
+use super::credentials::{Credentials, Login, Redacted};
 use super::error::PullProblem;
 use super::http::{self, Trust, Unread};
+use super::identity::Identity;
 use super::manifest;
 use super::patience::Patience;
+use super::refusal::{self, Asked};
 use super::token::{self, Challenge, NoToken};
 
-/// As much of the words of an error as is read, and as is shown.
-const MOST_ERROR_BYTES: u64 = 64 << 10;
-const SHOWN_CHARACTERS: usize = 200;
+/// How often something is asked for that does not come further.
+const ATTEMPTS: u32 = 5;
+const MIRROR_ATTEMPTS: u32 = 2;
 
 /// Whether a registry is spoken to by TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,33 +43,42 @@ pub(super) struct Document {
     pub(super) media_type: Option<String>,
 }
 
+/// Who is asked.
+#[derive(Clone, Copy)]
+pub(super) enum Place<'a> {
+    /// The registry that the image's name says.
+    Registry(&'a str),
+    /// One that is asked before it.
+    Mirror(&'a Mirror),
+}
+
 /// One repository at one registry.
 pub(super) struct Session {
     client: Client,
     /// Where to connect to.
     host: String,
-    /// What the registry is called in names and files.
-    registry: String,
-    repository: String,
+    we: Identity,
     /// The only scheme that is spoken; `None` to find out.
     scheme: OnceLock<Scheme>,
-    login: Login,
-    origin: Option<LoginOrigin>,
     proof: Mutex<Option<Proof>>,
+    is_mirror: bool,
     /// Whether it could not be reached.
     lost: AtomicBool,
 }
 
 impl Session {
-    /// Prepares to speak to `registry`; connects to nobody yet.
+    /// Prepares to speak to it; connects to nobody yet.
     pub(super) async fn new(
         config: &RegistryConfig,
         trust: &Trust,
-        registry: &str,
-        plain_http: bool,
+        place: Place<'_>,
         repository: &str,
         credentials: Option<&Credentials>,
     ) -> Result<Self, PullProblem> {
+        let (registry, plain_http, is_mirror) = match place {
+            Place::Registry(name) => (name, false, false),
+            Place::Mirror(mirror) => (mirror.host.as_str(), mirror.plain_http, true),
+        };
         let unset = RegistrySettings::default();
         let settings = config.registries.get(registry).unwrap_or(&unset);
         let host = if registry == "docker.io" { "registry-1.docker.io" } else { registry };
@@ -82,29 +89,25 @@ impl Session {
         } else if !local {
             let _ = scheme.set(Scheme::Https);
         }
-        let (login, origin) = match (credentials, &config.docker_config) {
-            (Some(credentials), _) => (Login::Password(credentials.clone()), Some(LoginOrigin::Request)),
-            (None, Some(path)) => {
-                (docker_config::login(path, registry).await?, Some(LoginOrigin::DockerConfig(path.clone())))
-            }
-            (None, None) => (Login::Anonymous, None),
-        };
         Ok(Self {
             client: http::client(trust, settings.ca.as_deref(), local, config.stall).await?,
             host: host.to_owned(),
-            registry: registry.to_owned(),
-            repository: repository.to_owned(),
+            we: Identity::new(config, registry, repository, credentials).await?,
             scheme,
-            login,
-            origin,
             proof: Mutex::new(None),
+            is_mirror,
             lost: AtomicBool::new(false),
         })
     }
 
     /// What the registry is called.
     pub(super) fn registry(&self) -> &str {
-        &self.registry
+        &self.we.registry
+    }
+
+    /// How much patience there is with one request: little where there is another source.
+    pub(super) fn patience(&self) -> Patience {
+        Patience::of(if self.is_mirror { MIRROR_ATTEMPTS } else { ATTEMPTS })
     }
 
     /// Whether it could not be reached before.
@@ -114,12 +117,12 @@ impl Session {
 
     /// Whether what came from here came because of a login.
     pub(super) async fn proved(&self) -> bool {
-        !matches!(self.login, Login::Anonymous) && self.proof.lock().await.is_some()
+        !self.we.is_anonymous() && self.proof.lock().await.is_some()
     }
 
     /// The manifest or index that `reference`, a tag or a digest, stands for.
     pub(super) async fn manifest(&self, reference: &str, limit: u64) -> Result<Document, PullProblem> {
-        let mut patience = Patience::default();
+        let mut patience = self.patience();
         loop {
             match self.try_manifest(reference, limit).await {
                 Err(problem) => patience.after(problem).await?,
@@ -129,10 +132,10 @@ impl Session {
     }
 
     async fn try_manifest(&self, reference: &str, limit: u64) -> Result<Document, PullProblem> {
-        let what = || format!("the manifest of {}", self.describe(reference));
+        let what = || format!("the manifest of {}", refusal::describe(&self.we.repository, reference));
         let response = self.get(&format!("manifests/{reference}"), None).await?;
         if response.status() != StatusCode::OK {
-            return Err(self.refusal(response, Asked::Manifest(reference)).await);
+            return Err(refusal::meaning(response, Asked::Manifest(reference), &self.we).await);
         }
         let media_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let media_type =
@@ -152,7 +155,7 @@ impl Session {
             StatusCode::PARTIAL_CONTENT if offset > 0 => Ok(response),
             // Nothing there: the blob ends before.
             StatusCode::RANGE_NOT_SATISFIABLE if offset > 0 => Ok(response),
-            _ => Err(self.refusal(response, Asked::Blob(what)).await),
+            _ => Err(refusal::meaning(response, Asked::Blob(what), &self.we).await),
         }
     }
 
@@ -167,11 +170,8 @@ impl Session {
         let response = self.send(path, offset, proof.as_ref()).await?;
         if response.status() == StatusCode::UNAUTHORIZED {
             // Whoever issues tokens knows us, so it is not who we are that is wrong.
-            return Err(match (&self.login, proof) {
-                (Login::Anonymous, _) => self.no_credentials(),
-                (_, Some(Proof::Token(_))) => self.forbidden(),
-                _ => self.wrong_credentials(),
-            });
+            let known = matches!(proof, Some(Proof::Token(_)));
+            return Err(if known { self.we.forbidden() } else { self.we.refused() });
         }
         Ok(response)
     }
@@ -216,7 +216,8 @@ impl Session {
             Scheme::Https => "https",
             Scheme::Http => "http",
         };
-        let mut request = self.client.get(format!("{scheme}://{}/v2/{}/{path}", self.host, self.repository));
+        let mut request =
+            self.client.get(format!("{scheme}://{}/v2/{}/{path}", self.host, self.we.repository));
         if path.starts_with("manifests/") {
             request = request.header(ACCEPT, manifest::ACCEPTED);
         }
@@ -250,142 +251,27 @@ impl Session {
             Some(Challenge::Bearer { realm, service }) => {
                 let over_tls = self.scheme.get() != Some(&Scheme::Http);
                 let challenge = (realm.as_str(), service.as_deref());
-                match token::fetch(&self.client, challenge, &self.repository, &self.login, over_tls).await {
+                match token::fetch(&self.client, challenge, &self.we, over_tls).await {
                     Ok(token) => Proof::Token(token),
                     Err(NoToken::Problem(problem)) => return Err(problem),
-                    Err(NoToken::Refused) => {
-                        return Err(match self.login {
-                            Login::Anonymous => self.no_credentials(),
-                            _ => self.wrong_credentials(),
-                        });
-                    }
+                    Err(NoToken::Refused) => return Err(self.we.refused()),
                 }
             }
-            _ => match &self.login {
+            _ => match &self.we.login {
                 Login::Password(credentials) => {
                     let new = Proof::Password(credentials.clone());
                     if refused.as_ref() == Some(&new) {
-                        return Err(self.wrong_credentials());
+                        return Err(self.we.refused());
                     }
                     new
                 }
                 // A token that could only be exchanged for another is of no use here.
-                Login::IdentityToken(_) | Login::Anonymous => return Err(self.no_credentials()),
+                Login::IdentityToken(_) | Login::Anonymous => return Err(self.we.refused()),
             },
         };
         *proof = Some(new.clone());
         Ok(new)
     }
-
-    /// What an answer other than the one that was asked for means.
-    async fn refusal(&self, response: Response, asked: Asked<'_>) -> PullProblem {
-        let status = response.status();
-        let wait = retry_after(response.headers());
-        let words = Words::read(response).await;
-        match (status, asked) {
-            (StatusCode::NOT_FOUND, _) if words.code == "NAME_UNKNOWN" => {
-                PullProblem::NoSuchRepository { repository: self.repository.clone() }
-            }
-            (StatusCode::NOT_FOUND, Asked::Manifest(reference)) => PullProblem::NoSuchImage {
-                repository: self.repository.clone(),
-                reference: kind_of(reference),
-            },
-            (StatusCode::NOT_FOUND, Asked::Blob(what)) => PullProblem::NoSuchBlob { what: what.to_owned() },
-            (StatusCode::FORBIDDEN, _) if matches!(self.login, Login::Anonymous) => self.no_credentials(),
-            (StatusCode::FORBIDDEN, _) => self.forbidden(),
-            (StatusCode::TOO_MANY_REQUESTS, _) => PullProblem::RateLimited {
-                retry_after: wait,
-                anonymous: matches!(self.login, Login::Anonymous),
-            },
-            (_, asked) => PullProblem::Server {
-                what: match asked {
-                    Asked::Manifest(reference) => format!("a request for {}", self.describe(reference)),
-                    Asked::Blob(what) => format!("a request for {what}"),
-                },
-                status: status.as_u16(),
-                message: if words.message.is_empty() {
-                    String::new()
-                } else {
-                    format!(": {}", words.message)
-                },
-            },
-        }
-    }
-
-    fn describe(&self, reference: &str) -> String {
-        let sign = if reference.contains(':') { '@' } else { ':' };
-        format!("{}{sign}{reference}", self.repository)
-    }
-
-    fn no_credentials(&self) -> PullProblem {
-        let login = if self.registry == "docker.io" { "" } else { &self.registry };
-        PullProblem::NoCredentials { repository: self.repository.clone(), login: login.to_owned() }
-    }
-
-    fn wrong_credentials(&self) -> PullProblem {
-        PullProblem::WrongCredentials {
-            username: self.username(),
-            origin: self.origin.clone().unwrap_or(LoginOrigin::DockerConfig(PathBuf::new())),
-        }
-    }
-
-    fn forbidden(&self) -> PullProblem {
-        let (who, repository) = (format!("{:?}", self.username()), self.repository.clone());
-        PullProblem::Forbidden { who, repository }
-    }
-
-    fn username(&self) -> String {
-        match &self.login {
-            Login::Password(credentials) => credentials.username.clone(),
-            Login::IdentityToken(_) | Login::Anonymous => "token".to_owned(),
-        }
-    }
-}
-
-/// What was asked for.
-#[derive(Clone, Copy)]
-enum Asked<'a> {
-    Manifest(&'a str),
-    Blob(&'a str),
-}
-
-fn kind_of(reference: &str) -> String {
-    if reference.contains(':') { format!("digest {reference}") } else { format!("tag {reference:?}") }
-}
-
-/// What a registry says about a refusal, fit to be shown.
-#[derive(Default)]
-struct Words {
-    code: String,
-    message: String,
-}
-
-impl Words {
-    async fn read(response: Response) -> Self {
-        #[derive(Deserialize)]
-        struct Envelope {
-            errors: Vec<Entry>,
-        }
-        #[derive(Deserialize)]
-        struct Entry {
-            #[serde(default)]
-            code: String,
-            #[serde(default)]
-            message: String,
-        }
-        let Ok(body) = http::read(response, MOST_ERROR_BYTES).await else { return Self::default() };
-        // What is no registry's error is not shown: it may be a page of something that is none of the asker's business.
-        let Ok(Envelope { errors }) = serde_json::from_slice(&body) else { return Self::default() };
-        let Some(Entry { code, message }) = errors.into_iter().next() else { return Self::default() };
-        let shown = message.chars().filter(|shown| !shown.is_control()).take(SHOWN_CHARACTERS).collect();
-        Self { code, message: shown }
-    }
-}
-
-/// When to come again, where a registry says so in seconds.
-pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
 }
 
 /// Whether `host`, maybe with a port, can only be this machine.

@@ -12,9 +12,8 @@ use super::credentials::Credentials;
 use super::error::PullProblem;
 use super::http::{self, Trust};
 use super::manifest::Blob;
-use super::patience::Patience;
 use super::progress::Meter;
-use super::session::{Document, Session};
+use super::session::{Document, Place, Session};
 use super::sink::Sink;
 use crate::{Digest, ImageError, ImageName, Ingest};
 
@@ -35,13 +34,14 @@ impl Sources {
         let repository = name.repository();
         let mut mirrors = Vec::new();
         for mirror in config.registries.get(name.registry()).map_or(&[][..], |settings| &settings.mirrors) {
-            let session = Session::new(config, trust, &mirror.host, mirror.plain_http, repository, None);
+            let session = Session::new(config, trust, Place::Mirror(mirror), repository, None);
             match session.await {
                 Ok(session) => mirrors.push(session),
                 Err(problem) => warn!(mirror = mirror.host, %problem, "a mirror cannot be used"),
             }
         }
-        let registry = Session::new(config, trust, name.registry(), false, repository, credentials).await?;
+        let place = Place::Registry(name.registry());
+        let registry = Session::new(config, trust, place, repository, credentials).await?;
         Ok(Self { mirrors, registry })
     }
 
@@ -73,41 +73,45 @@ impl Sources {
         what: &str,
         transfer: &Transfer,
     ) -> Result<(), PullProblem> {
-        if let Some(mut sink) = transfer.open(blob).await? {
-            // What is here already may not be what it should be, nor may what a mirror sends.
-            let mut doubtful = sink.position() > 0;
-            transfer.meter.add(sink.position());
-            let mut whole = false;
-            for mirror in self.mirrors.iter().filter(|mirror| !mirror.is_lost()) {
-                let before = sink.position();
-                let sent = receive(mirror, blob, what, &mut sink, &transfer.meter).await;
-                doubtful |= sink.position() > before;
-                match sent {
-                    Ok(()) => whole = true,
-                    Err(problem @ (PullProblem::Store(_) | PullProblem::GivenUp)) => return Err(problem),
-                    Err(problem) => pass_over(mirror, &problem),
-                }
-                if whole {
-                    break;
-                }
+        let meter = &transfer.meter;
+        let Some(mut sink) = transfer.open(blob).await? else {
+            meter.add(blob.size);
+            return Ok(());
+        };
+        meter.add(sink.position());
+        // What a dead process has left, or a mirror sends, may not be what it should be.
+        let mut doubtful = sink.position() > 0;
+        doubtful |= self.receive_from_mirrors(blob, what, &mut sink, meter).await?;
+        receive(&self.registry, blob, what, &mut sink, meter).await?;
+        match sink.commit().await {
+            Err(problem) if is_mismatch(&problem) && doubtful => {
+                debug!(what, "what came by several ways is damaged; it is fetched again in one piece");
+                meter.take_back(blob.size);
             }
-            if !whole {
-                receive(&self.registry, blob, what, &mut sink, &transfer.meter).await?;
-            }
-            match sink.commit().await {
-                Err(problem) if is_mismatch(&problem) && doubtful => {
-                    debug!(what, "what came by several ways is damaged; it is fetched again in one piece");
-                    transfer.meter.take_back(blob.size);
-                }
-                ended => return ended.map_err(|problem| damaged(problem, what)),
-            }
-            if let Some(mut sink) = transfer.open(blob).await? {
-                receive(&self.registry, blob, what, &mut sink, &transfer.meter).await?;
-                return sink.commit().await.map_err(|problem| damaged(problem, what));
+            ended => return ended.map_err(|problem| damaged(problem, what)),
+        }
+        let Some(mut sink) = transfer.open(blob).await? else { return Ok(()) };
+        receive(&self.registry, blob, what, &mut sink, meter).await?;
+        sink.commit().await.map_err(|problem| damaged(problem, what))
+    }
+
+    /// As much of a blob as the mirrors have; whether they had anything.
+    async fn receive_from_mirrors(
+        &self,
+        blob: &Blob,
+        what: &str,
+        sink: &mut Sink,
+        meter: &Meter,
+    ) -> Result<bool, PullProblem> {
+        let begun = sink.position();
+        for mirror in self.mirrors.iter().filter(|mirror| !mirror.is_lost()) {
+            match receive(mirror, blob, what, sink, meter).await {
+                Ok(()) => break,
+                Err(problem @ (PullProblem::Store(_) | PullProblem::GivenUp)) => return Err(problem),
+                Err(problem) => pass_over(mirror, &problem),
             }
         }
-        transfer.meter.add(blob.size);
-        Ok(())
+        Ok(sink.position() > begun)
     }
 }
 
@@ -158,7 +162,7 @@ async fn receive(
     sink: &mut Sink,
     meter: &Meter,
 ) -> Result<(), PullProblem> {
-    let mut patience = Patience::default();
+    let mut patience = session.patience();
     while sink.position() < blob.size {
         let before = sink.position();
         let problem = match session.blob(&blob.digest.to_string(), what, before).await {
@@ -191,7 +195,7 @@ async fn stream(
     sink: &mut Sink,
     meter: &Meter,
 ) -> Result<(), PullProblem> {
-    let begun = sink.position();
+    let (begun, sized) = (sink.position(), response.content_length().is_some());
     let truncated = |have| PullProblem::Truncated { what: what.to_owned(), have, expected: blob.size };
     // Where a registry cannot begin in the middle, what is here already is passed over.
     let mut skip = match response.status() {
@@ -204,7 +208,7 @@ async fn stream(
         _ => begun,
     };
     loop {
-        let mut bytes = match response.chunk().await {
+        let bytes = match response.chunk().await {
             Ok(Some(bytes)) => bytes,
             Ok(None) => break,
             Err(error) => {
@@ -214,7 +218,7 @@ async fn stream(
         };
         let passed = skip.min(bytes.len() as u64);
         skip -= passed;
-        let mut bytes = bytes.split_off(usize::try_from(passed).unwrap_or(usize::MAX).min(bytes.len()));
+        let bytes = bytes.slice(usize::try_from(passed).unwrap_or(bytes.len())..);
         let wanted = blob.size - sink.position();
         if bytes.len() as u64 > wanted {
             // More than the manifest says: then it is not what the manifest means either.
@@ -222,12 +226,19 @@ async fn stream(
         }
         let read = bytes.len() as u64;
         if read > 0 {
-            sink.write(bytes.split_off(0)).await?;
+            sink.write(bytes).await?;
             meter.add(read);
         }
     }
-    // The answer was complete as such, so another attempt would end there too.
-    if sink.position() < blob.size { Err(truncated(sink.position())) } else { Ok(()) }
+    if sink.position() >= blob.size {
+        Ok(())
+    } else if sized {
+        // The answer was complete as such, so another attempt would end there too.
+        Err(truncated(sink.position()))
+    } else {
+        let cause = "the connection was closed".to_owned();
+        Err(PullProblem::Broken { what: what.to_owned(), attempts: 1, cause })
+    }
 }
 
 fn begins_at(response: &Response) -> Option<u64> {

@@ -8,6 +8,8 @@ use serde::Deserialize;
 use super::credentials::{Login, Redacted};
 use super::error::PullProblem;
 use super::http;
+use super::identity::Identity;
+use super::refusal;
 
 /// More than any token has.
 const MOST_BYTES: u64 = 256 << 10;
@@ -73,12 +75,11 @@ struct Answer {
     access_token: Option<String>,
 }
 
-/// Asks for a token that is good for reading `repository`.
+/// Asks for a token that is good for reading our repository.
 pub(super) async fn fetch(
     client: &Client,
     challenge: (&str, Option<&str>),
-    repository: &str,
-    login: &Login,
+    we: &Identity,
     over_tls: bool,
 ) -> Result<Redacted, NoToken> {
     let (realm, service) = challenge;
@@ -96,8 +97,8 @@ pub(super) async fn fetch(
         "http" => return Err(PullProblem::Downgrade { target: host }.into()),
         other => return Err(malformed(format!("{other:?} is no scheme for it")).into()),
     }
-    let scope = format!("repository:{repository}:pull");
-    let request = match login {
+    let scope = format!("repository:{}:pull", we.repository);
+    let request = match &we.login {
         Login::IdentityToken(refresh) => {
             let fields = [
                 ("grant_type", "refresh_token"),
@@ -118,7 +119,7 @@ pub(super) async fn fetch(
             }
             query.append_pair("scope", &scope);
             drop(query);
-            match login {
+            match &we.login {
                 Login::Password(known) => {
                     client.get(url).basic_auth(&known.username, Some(known.password.reveal()))
                 }
@@ -132,12 +133,13 @@ pub(super) async fn fetch(
         StatusCode::OK => {}
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Err(NoToken::Refused),
         StatusCode::TOO_MANY_REQUESTS => {
-            let anonymous = matches!(login, Login::Anonymous);
-            let retry_after = super::session::retry_after(response.headers());
-            return Err(PullProblem::RateLimited { retry_after, anonymous }.into());
+            let retry_after = refusal::retry_after(response.headers());
+            return Err(PullProblem::RateLimited { retry_after, anonymous: we.is_anonymous() }.into());
         }
         // How the refresh of a token that has been revoked is refused.
-        StatusCode::BAD_REQUEST if matches!(login, Login::IdentityToken(_)) => return Err(NoToken::Refused),
+        StatusCode::BAD_REQUEST if matches!(we.login, Login::IdentityToken(_)) => {
+            return Err(NoToken::Refused);
+        }
         _ => {
             let what = format!("a request for a token at {host}");
             return Err(PullProblem::Server { what, status: status.as_u16(), message: String::new() }.into());
