@@ -1,7 +1,7 @@
 //! Small images, written as OCI layouts and pushed with `skopeo`.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 use std::process::Command;
 
@@ -40,6 +40,25 @@ impl Layout {
         layout
     }
 
+    /// A layout with an image of one file, which is so many zeros and nearly nothing when it is packed.
+    pub(crate) fn of_zeros(bytes: u64) -> Self {
+        let mut header = tar::Header::new_gnu();
+        header.set_path("zeros").unwrap();
+        header.set_size(bytes);
+        header.set_mode(0o644);
+        header.set_cksum();
+
+        let archive =
+            || header.as_bytes().as_slice().chain(io::repeat(0).take(bytes)).chain(io::repeat(0).take(1024));
+        let mut hasher = sha2::Sha256::default();
+        io::copy(&mut archive(), &mut hasher).unwrap();
+        let layer = zstd::encode_all(archive(), 1).unwrap();
+        let hex: String = sha2::Digest::finalize(hasher).iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut layout = Self::empty();
+        layout.add_packed(("linux", native(), None), &[(format!("sha256:{hex}"), "+zstd", layer)]);
+        layout
+    }
+
     pub(crate) fn empty() -> Self {
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir_all(directory.path().join("blobs/sha256")).unwrap();
@@ -50,19 +69,31 @@ impl Layout {
     /// Adds an image for a kind of machine; returns its digest.
     pub(crate) fn add(
         &mut self,
-        (os, architecture, variant): (&str, &str, Option<&str>),
+        platform: (&str, &str, Option<&str>),
         layers: &[(&str, Vec<u8>, Packing)],
     ) -> String {
-        let (mut diff_ids, mut descriptors) = (Vec::new(), Vec::new());
-        for (path, content, packing) in layers {
+        let packed = layers.iter().map(|(path, content, packing)| {
             let archive = tar_of(path, content);
-            diff_ids.push(Digest::of(&archive).to_string());
-            let (suffix, bytes) = match packing {
-                Packing::Plain => ("", archive),
-                Packing::Gzip => ("+gzip", gzip(&archive)),
-                Packing::Zstd => ("+zstd", zstd::encode_all(archive.as_slice(), 1).unwrap()),
-            };
-            descriptors.push(self.blob(&format!("{OCI_LAYER}{suffix}"), &bytes));
+            let diff_id = Digest::of(&archive).to_string();
+            match packing {
+                Packing::Plain => (diff_id, "", archive),
+                Packing::Gzip => (diff_id, "+gzip", gzip(&archive)),
+                Packing::Zstd => (diff_id, "+zstd", zstd::encode_all(archive.as_slice(), 1).unwrap()),
+            }
+        });
+        self.add_packed(platform, &packed.collect::<Vec<_>>())
+    }
+
+    /// As [`Layout::add`]; each layer is its diff id, how its type ends, and itself.
+    fn add_packed(
+        &mut self,
+        (os, architecture, variant): (&str, &str, Option<&str>),
+        layers: &[(String, &str, Vec<u8>)],
+    ) -> String {
+        let (mut diff_ids, mut descriptors) = (Vec::new(), Vec::new());
+        for (diff_id, suffix, bytes) in layers {
+            diff_ids.push(diff_id);
+            descriptors.push(self.blob(&format!("{OCI_LAYER}{suffix}"), bytes));
         }
         let config = json!({
             "os": os, "architecture": architecture, "variant": variant,

@@ -6,7 +6,7 @@ use futures::future::join_all;
 
 use crate::images::{Layout, Packing, noise};
 use crate::proxy::Damage;
-use crate::world::{Local, World, assert_nothing_half_made, name};
+use crate::world::{Local, World, assert_nothing_half_made, entries, name};
 
 #[tokio::test]
 async fn a_hundred_who_ask_for_the_same_image_cause_one_pull_and_each_sees_it() {
@@ -63,6 +63,26 @@ async fn a_pull_goes_on_while_one_waits_for_it_and_ends_when_nobody_does() {
     tokio::time::timeout(Duration::from_secs(20), on_its_way()).await.unwrap();
     drop(leaves);
     assert_eq!(stays.done().await.unwrap().digest.to_string(), layout.digest());
+}
+
+#[tokio::test]
+async fn a_pull_that_is_given_up_while_it_unpacks_ends_soon_and_leaves_nothing() {
+    let world = World::new();
+    // A quarter of a gibibyte of nothing is a small layer, and long to unpack.
+    let archive = Layout::of_zeros(256 << 20);
+    let image = name(&world.push(&archive, "app:1"));
+    let local = Local::new();
+    let puller = local.puller();
+    let pull = puller.pull(&image, None);
+    let unpacking = async || {
+        while !entries(&local.images().join("tmp")).iter().any(|entry| entry.starts_with("layer-")) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), unpacking()).await.unwrap();
+    drop(pull);
+    tokio::time::timeout(Duration::from_secs(3), puller.settled()).await.expect("it unpacks for nobody");
+    assert_nothing_half_made(&local.images());
 }
 
 #[tokio::test]

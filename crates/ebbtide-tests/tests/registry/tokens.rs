@@ -88,3 +88,22 @@ async fn a_token_that_is_refused_tells_who_was_refused_and_never_the_password() 
         assert_says(&pull(Some(&login)).await.to_string(), &["the token cannot be understood"]);
     }
 }
+
+#[tokio::test]
+async fn a_registry_that_sends_on_to_another_host_does_not_send_the_login_along() {
+    let world = World::new();
+    let layout = Layout::of(&[("file", b"content".to_vec(), Packing::Gzip)]);
+    let image = name(&world.push(&layout, "app:1"));
+    let elsewhere = Proxy::of(&world.registry.address);
+    let basic = vec![("www-authenticate", r#"Basic realm="test""#.to_owned())];
+    world.proxy.damage("/v2/", 1, Damage::Answer { status: 401, headers: basic, body: Vec::new() });
+    let layer = format!("/v2/app/blobs/{}", layout.layers()[0]);
+    let location = vec![("location", format!("http://{}{layer}", elsewhere.address))];
+    world.proxy.damage(&layer, 1, Damage::Answer { status: 307, headers: location, body: Vec::new() });
+    let login = Credentials { username: "u".to_owned(), password: Redacted::new("p") };
+    let pulled = Local::new().puller().pull(&image, Some(login)).done().await.unwrap();
+    assert_eq!(pulled.digest.to_string(), layout.digest());
+    assert_eq!(world.proxy.seen(&layer)[0].authorization.as_deref(), Some("Basic dTpw"));
+    let there = elsewhere.seen("/v2/");
+    assert_eq!((there.len(), there[0].authorization.as_deref()), (1, None));
+}
