@@ -18,15 +18,20 @@ pub(crate) struct Options {
     /// Few repetitions, printed: to see that it works, not to quote.
     #[arg(long)]
     quick: bool,
-    /// Only these contests (once, exec, python, stop), printed.
+    /// Only these parts (once, exec, python, stop, images), printed.
     #[arg(long)]
     only: Vec<String>,
 }
 
-const RIVALS: [Need; 3] = [
+const RIVALS: [Need; 7] = [
     Need { file: "/usr/bin/bwrap", package: "bubblewrap" },
     Need { file: "/usr/bin/crun", package: "crun" },
     Need { file: "/usr/sbin/runc", package: "runc" },
+    // A registry, and what brings images here.
+    Need { file: "/usr/bin/docker-registry", package: "docker-registry" },
+    Need { file: "/usr/bin/podman", package: "podman" },
+    Need { file: "/usr/bin/skopeo", package: "skopeo" },
+    Need { file: "/usr/bin/umoci", package: "umoci" },
 ];
 
 /// Measures; writes docs/benchmarks.md unless it is a quick look.

@@ -40,8 +40,15 @@ pub(crate) struct Life {
 impl Daemon {
     /// Starts a daemon for a new home in `state_dir`, which can be called over TCP too.
     pub(crate) async fn start(ebb: &Path, state_dir: &Path) -> Result<Self, Error> {
+        Self::start_with(ebb, state_dir, "").await
+    }
+
+    /// As [`Daemon::start`], with these settings.
+    pub(crate) async fn start_with(ebb: &Path, state_dir: &Path, settings: &str) -> Result<Self, Error> {
         let location = HomeLocation::new(state_dir, "/run/ebbtide");
         let home = location.open()?;
+        std::fs::write(state_dir.join("ebbtide.toml"), settings)
+            .map_err(Error::io("writing the settings"))?;
         let key = create_key(ebb, state_dir)?;
         let serving = Serving::start(ebb, state_dir, key)?;
         let options = ConnectOptions { executable: Some(ebb.to_owned()), ..Default::default() };
@@ -63,8 +70,13 @@ impl Daemon {
 
     /// From the request to the answer of the first command, and on to the word that everything is gone.
     pub(crate) async fn once(&self) -> Result<Life, Error> {
+        self.once_from("host").await
+    }
+
+    /// As [`Daemon::once`], from an image.
+    pub(crate) async fn once_from(&self, image: &str) -> Result<Life, Error> {
         let started = Instant::now();
-        let id = self.create().await?;
+        let id = self.create(image).await?;
         let created = started.elapsed();
         self.true_in(&id).await?;
         let answered = started.elapsed();
@@ -76,7 +88,7 @@ impl Daemon {
 
     /// Makes a sandbox and waits until a command can be run in it.
     pub(crate) async fn idle(&self) -> Result<String, Error> {
-        let id = self.create().await?;
+        let id = self.create("host").await?;
         self.true_in(&id).await?;
         Ok(id)
     }
@@ -132,8 +144,8 @@ impl Daemon {
         self.command(arguments).output().map_err(Error::io(format!("running {}", self.ebb.display())))
     }
 
-    async fn create(&self) -> Result<String, Error> {
-        let container = wire::Container { name: "main".into(), image: "host".into(), ..Default::default() };
+    async fn create(&self, image: &str) -> Result<String, Error> {
+        let container = wire::Container { name: "main".into(), image: image.into(), ..Default::default() };
         let spec = wire::SandboxSpec { containers: vec![container], ..Default::default() };
         Ok(self.client.create(spec, "").await?.sandbox_id)
     }

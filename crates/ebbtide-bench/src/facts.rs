@@ -23,6 +23,9 @@ pub(crate) fn machine() -> Vec<(&'static str, String)> {
         ("crun", said("crun", &["--version"])),
         ("runc", said("runc", &["--version"])),
         ("unshare", said("unshare", &["--version"])),
+        ("podman", said("podman", &["--version"])),
+        ("skopeo", said("skopeo", &["--version"])),
+        ("umoci", said("umoci", &["--version"])),
     ]
 }
 

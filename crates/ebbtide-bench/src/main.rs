@@ -6,6 +6,7 @@ mod daemon;
 mod error;
 mod facts;
 mod helper;
+mod images;
 mod leftovers;
 mod measure;
 mod mounts;
@@ -20,9 +21,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::error::Error;
+use crate::images::Rounds;
 use crate::measure::{Amount, Tools};
 use crate::subject::Contest;
 
@@ -49,9 +51,9 @@ enum Role {
         /// Few repetitions: to see that it works, not to quote.
         #[arg(long)]
         quick: bool,
-        /// Only these contests, on the host's own mounts.
+        /// Only these parts, on the host's own mounts.
         #[arg(long, value_enum)]
-        only: Vec<Contest>,
+        only: Vec<Part>,
     },
     /// Starts other programs and takes their time, or becomes another that does; for `measure` only.
     #[command(name = helper::ROLE, hide = true)]
@@ -67,11 +69,41 @@ const MOUNTS: [usize; 2] = [0, 500];
 const FULL: Amount = Amount { rounds: 10, block: 25, gapped: 20 };
 const QUICK: Amount = Amount { rounds: 3, block: 5, gapped: 5 };
 
+const FULL_IMAGES: Rounds = Rounds { pulls: 5, starts: 10, block: 10 };
+const QUICK_IMAGES: Rounds = Rounds { pulls: 1, starts: 2, block: 3 };
+
+/// What can be measured by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// A sandbox for one command.
+    Once,
+    /// A command in a sandbox that runs.
+    Exec,
+    /// The same from a Python program.
+    Python,
+    /// The end of a sandbox.
+    Stop,
+    /// Pulling an image, and starting from one.
+    Images,
+}
+
+impl Part {
+    fn contest(self) -> Option<Contest> {
+        match self {
+            Self::Once => Some(Contest::Once),
+            Self::Exec => Some(Contest::Exec),
+            Self::Python => Some(Contest::Python),
+            Self::Stop => Some(Contest::Stop),
+            Self::Images => None,
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let done = match Cli::parse().role {
         Role::Helper { program } => helper::run(&program),
         Role::Measure { ebb, python, report, quick, only } => {
-            run(&Tools { ebb, python }, &only, report, if quick { QUICK } else { FULL })
+            run(&Tools { ebb, python }, &only, report, quick)
         }
     };
     match done {
@@ -83,9 +115,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(tools: &Tools, only: &[Contest], report: Option<PathBuf>, amount: Amount) -> Result<(), Error> {
-    let (contests, mounts) =
-        if only.is_empty() { (&Contest::ALL[..], &MOUNTS[..]) } else { (only, &MOUNTS[..1]) };
+fn run(tools: &Tools, only: &[Part], report: Option<PathBuf>, quick: bool) -> Result<(), Error> {
+    let everything = only.is_empty();
+    let some: Vec<Contest> = only.iter().filter_map(|part| part.contest()).collect();
+    let contests = if everything { &Contest::ALL } else { &some[..] };
+    let mounts = match contests {
+        [] => &[],
+        _ if everything => &MOUNTS[..],
+        _ => &MOUNTS[..1],
+    };
+    let (amount, rounds) = if quick { (QUICK, QUICK_IMAGES) } else { (FULL, FULL_IMAGES) };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -97,7 +136,12 @@ fn run(tools: &Tools, only: &[Contest], report: Option<PathBuf>, amount: Amount)
         outcomes.extend(measured);
         aftermaths.push(aftermath);
     }
-    let page = report::page(&machine, amount, contests, &outcomes, &aftermaths);
+    let images = if everything || only.contains(&Part::Images) {
+        Some(runtime.block_on(images::measure(&tools.ebb, rounds))?)
+    } else {
+        None
+    };
+    let page = report::page(&machine, amount, contests, &outcomes, &aftermaths, images.as_ref());
     match report {
         Some(path) => {
             std::fs::write(&path, page).map_err(Error::io(format!("writing {}", path.display())))?

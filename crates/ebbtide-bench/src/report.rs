@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::copies::{self, Copies};
+use crate::images::{self, Images};
 use crate::measure::{Aftermath, Amount, GAP, Outcome};
 use crate::output::{MEBIBYTES, Throughput};
 use crate::stats::{Samples, Summary};
@@ -34,6 +35,9 @@ cargo xtask bench --only exec # one table of it, printed; may be repeated
   see the host's `/usr` read-only, as the image `host` does. crun and runc get bounds on memory and processes, but no user
   namespace, no bounded disk and no seccomp filter; bwrap and `unshare` get no bounds at all. That is to their advantage.
 - **A file**: 256 MiB by `ebb cp`, the program's start included, beside `cp` from one place of the home's disk to another.
+- **Images**: from a `docker-registry` on loopback into an empty home or storage; half of the image can be compressed. Nothing
+  waits to be written to the disk at the start; at the end of `ebb image pull` everything is written, the others leave that to
+  the kernel. The sandbox's first command is the host's `/bin/true`, which the images hold with its libraries.
 - crun refuses to work beside the empty cgroup v2 tree of a hybrid host. It runs in a mount namespace without it.
 - Contenders take turns in one run. *Back to back*: blocks of the same contender, so that each pays for its own
   aftermath. *With gaps*: the machine is idle before each measurement, as it is for a person who types a command.
@@ -60,6 +64,7 @@ pub(crate) fn page(
     contests: &[Contest],
     outcomes: &[Outcome],
     aftermaths: &[Aftermath],
+    images: Option<&Images>,
 ) -> String {
     let mut page = String::from(HEAD);
     // Writing to a string cannot fail.
@@ -85,6 +90,9 @@ pub(crate) fn page(
     if let Some((throughput, copies)) = aftermaths.first().and_then(|after| after.rates.as_ref()) {
         output(&mut page, throughput);
         copied(&mut page, copies);
+    }
+    if let Some(images) = images {
+        images::tables(&mut page, images);
     }
     after(&mut page, aftermaths);
     page
@@ -118,7 +126,8 @@ fn table(page: &mut String, contest: Contest, outcome: &Outcome) {
     page.push('\n');
 }
 
-fn row(page: &mut String, name: &str, samples: &Samples, rival: &Samples) {
+/// A row of a table, beside a rival's.
+pub(crate) fn row(page: &mut String, name: &str, samples: &Samples, rival: &Samples) {
     let (Some(Summary { min, p10, median, p90, .. }), Some(ratio)) =
         (samples.summary(), samples.ratio_to(rival))
     else {
@@ -133,6 +142,9 @@ fn row(page: &mut String, name: &str, samples: &Samples, rival: &Samples) {
 
 /// The goals, each with what was measured, met or not.
 fn goals(page: &mut String, outcomes: &[Outcome]) {
+    if outcomes.is_empty() {
+        return;
+    }
     let _ = writeln!(page, "\n## Goals\n\n| goal | measured | |\n|---|---|---|");
     for outcome in outcomes.iter().filter(|outcome| outcome.mounts == 0) {
         let pace = if outcome.gaps { "with gaps" } else { "back to back" };
@@ -177,7 +189,7 @@ fn copied(page: &mut String, Copies { into, out, plain }: &Copies) {
 }
 
 /// A table of how fast so much went, each beside the last.
-fn rates(page: &mut String, mebibytes: usize, rival: &str, rows: &[(&str, &Samples)]) {
+pub(crate) fn rates(page: &mut String, mebibytes: usize, rival: &str, rows: &[(&str, &Samples)]) {
     let Some((_, last)) = rows.last() else { return };
     let _ = writeln!(page, "| MiB/s | best | median | time, ratio to {rival} |\n|---|--:|--:|:--|");
     for (name, samples) in rows {
@@ -197,6 +209,9 @@ fn rates(page: &mut String, mebibytes: usize, rival: &str, rows: &[(&str, &Sampl
 }
 
 fn after(page: &mut String, aftermaths: &[Aftermath]) {
+    if aftermaths.is_empty() {
+        return;
+    }
     let _ = writeln!(page, "## What is left after the run\n");
     for Aftermath { mounts, doctor, left, .. } in aftermaths {
         let doctor = if *doctor { "finds nothing wrong" } else { "**finds something wrong**" };

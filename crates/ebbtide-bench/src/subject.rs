@@ -1,7 +1,5 @@
 //! Who takes part, and in which order.
 
-use clap::ValueEnum;
-
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Subject {
@@ -67,7 +65,7 @@ impl Subject {
 }
 
 /// What is compared in one table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Contest {
     /// A sandbox for one command.
     Once,
