@@ -3,6 +3,7 @@
 
 mod bounds;
 mod collect;
+mod corpus;
 mod crash;
 mod fixture;
 mod hostile;
