@@ -33,15 +33,14 @@ impl<'a> Budget<'a> {
         Self { limits, spent, entries: 0, room: 0, files: 0, path }
     }
 
-    /// Takes one entry with a file of `size` bytes, of which `stored` will be written; on the disk of `directory`.
+    /// Takes one entry: `size` bytes, what it took to tell it included, of which `stored` will be written on the disk of
+    /// `directory`.
     pub(super) fn take(&mut self, size: u64, stored: u64, directory: impl AsFd) -> Result<(), ImageError> {
         self.entries += 1;
         if self.entries > self.limits.max_entries {
             let most = self.limits.max_entries;
             return Err(ImageError::TooLarge { what: "entries of a layer", most, setting: "max_entries" });
         }
-        // An empty file is not for free: a layer of nothing else is bounded by this, too.
-        let size = size.max(512);
         let most = self.limits.max_unpacked_bytes;
         let taken = |spent: u64| spent.checked_add(size).filter(|spent| *spent <= most);
         self.spent.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).map_err(|_| {

@@ -43,6 +43,8 @@ pub(super) struct Entry {
     /// How many bytes follow in the stream.
     pub(super) stored: u64,
     pub(super) sparse: Option<Sparse>,
+    /// How many bytes of the stream have told all this.
+    pub(super) told_in: u64,
 }
 
 impl Entry {
@@ -55,6 +57,8 @@ impl Entry {
 /// The stream that entries are read from.
 pub(super) struct Source<R> {
     from: R,
+    /// How many bytes have been taken from it.
+    taken: u64,
 }
 
 impl<R: BufRead> Source<R> {
@@ -64,8 +68,14 @@ impl<R: BufRead> Source<R> {
         Ok(&there[..there.len().min(usize::try_from(most).unwrap_or(usize::MAX))])
     }
 
+    fn consume(&mut self, bytes: usize) {
+        self.from.consume(bytes);
+        self.taken += bytes as u64;
+    }
+
     /// Fills `bytes`.
     pub(super) fn exactly(&mut self, bytes: &mut [u8]) -> Result<(), ImageError> {
+        self.taken += bytes.len() as u64;
         self.from.read_exact(bytes).map_err(|error| broken(&error))
     }
 
@@ -75,7 +85,7 @@ impl<R: BufRead> Source<R> {
             if skipped == 0 {
                 return Err(broken(&io::ErrorKind::UnexpectedEof.into()));
             }
-            self.from.consume(skipped);
+            self.consume(skipped);
             bytes -= skipped as u64;
         }
         Ok(())
@@ -100,12 +110,13 @@ pub(super) struct Entries<R> {
 
 impl<R: BufRead> Entries<R> {
     pub(super) fn new(from: R) -> Self {
-        Self { source: Source { from }, left: 0, padding: 0 }
+        Self { source: Source { from, taken: 0 }, left: 0, padding: 0 }
     }
 
     /// The next entry; `None` after the last one, with the stream read to its end.
     pub(super) fn next(&mut self) -> Result<Option<Entry>, ImageError> {
         let mut said = Said::default();
+        let begin = self.source.taken;
         // An entry has one of each kind before it; more are tolerated as others do, but not without end.
         for _ in 0..16 {
             let Some(header) = self.header()? else {
@@ -118,8 +129,12 @@ impl<R: BufRead> Entries<R> {
                     let records = self.all(MOST_EXTENSIONS)?;
                     said.take(&records)?;
                 }
-                EntryType::XGlobalHeader => {}
-                kind => return self.entry(&header, kind, said).map(Some),
+                EntryType::XGlobalHeader => drop(self.all(MOST_EXTENSIONS)?),
+                kind => {
+                    let mut entry = self.entry(&header, kind, said)?;
+                    entry.told_in = self.source.taken - begin;
+                    return Ok(Some(entry));
+                }
             }
         }
         Err(malformed("an entry has too many headers"))
@@ -139,7 +154,7 @@ impl<R: BufRead> Entries<R> {
 
     /// Bytes of the content have been used.
     pub(super) fn used(&mut self, bytes: usize) {
-        self.source.from.consume(bytes);
+        self.source.consume(bytes);
         self.left -= bytes as u64;
     }
 
@@ -192,7 +207,7 @@ impl<R: BufRead> Entries<R> {
             if trailing > MOST_TRAILING {
                 return Err(malformed("it goes on long after its end"));
             }
-            self.source.from.consume(some);
+            self.source.consume(some);
         }
     }
 
@@ -277,6 +292,7 @@ impl<R: BufRead> Entries<R> {
             xattrs: said.xattrs,
             stored: self.left,
             sparse,
+            told_in: 0,
         })
     }
 }

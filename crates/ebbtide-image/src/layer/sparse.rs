@@ -53,7 +53,12 @@ impl Sparse {
         let mut pieces = Vec::new();
         take(&gnu.sparse, &mut pieces)?;
         let mut goes_on = gnu.is_extended();
+        let mut headers = 0;
         while goes_on {
+            headers += 1;
+            if headers > MOST_PIECES / 21 {
+                return Err(malformed("a sparse file has too many pieces"));
+            }
             let mut more = GnuExtSparseHeader::new();
             source.exactly(more.as_mut_bytes())?;
             take(more.sparse(), &mut pieces)?;

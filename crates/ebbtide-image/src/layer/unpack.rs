@@ -59,7 +59,8 @@ impl<'a> Unpacker<'a> {
     fn entry(&mut self, entry: Entry, entries: &mut Entries<impl BufRead>) -> Result<(), ImageError> {
         let path = EntryPath::new(&entry.path)?;
         let written = if entry.kind == Kind::Regular { entry.stored } else { 0 };
-        self.budget.take(entry.size(), written, self.tree.root())?;
+        let size = entry.size().saturating_add(entry.told_in);
+        self.budget.take(size, written, self.tree.root())?;
         if path.is_root() {
             return match entry.kind {
                 Kind::Directory => self.directory(&path, &entry),

@@ -142,7 +142,9 @@ impl BlobWriter {
     /// # Errors
     /// When it is not what its digest says; nothing of it stays then.
     pub fn commit(mut self) -> Result<(), ImageError> {
-        let Some(file) = &self.file else { return Ok(()) };
+        if self.is_complete() {
+            return Ok(());
+        }
         if let Some(size) = self.size.filter(|size| *size != self.offset) {
             return Err(ImageError::Size { digest: self.digest, expected: size, actual: self.offset });
         }
@@ -151,8 +153,7 @@ impl BlobWriter {
             return Err(ImageError::Mismatch { what: "the blob", expected: self.digest, actual });
         }
         fs::rename(&self.draft, &self.place).doing("make", &self.place)?;
-        // Those who wait for the lock find that its name is gone, and the blob in the store.
-        let _ = file;
+        // Those who wait for its lock find that its name is gone, and the blob in the store.
         self.file = None;
         Ok(())
     }

@@ -74,9 +74,9 @@ impl Store {
             for (image, _) in &doomed {
                 self.forget(image)?;
             }
-            for (name, digest) in self.names().all()? {
-                if !self.paths().record(&digest).is_file() {
-                    self.names().remove(&name)?;
+            for (name, digest) in self.names().all()?.iter() {
+                if !self.paths().record(digest).is_file() {
+                    self.names().remove(name)?;
                 }
             }
             let records = self.paths().records();

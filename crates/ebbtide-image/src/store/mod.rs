@@ -60,6 +60,7 @@ pub struct Store {
 struct Inner {
     paths: Paths,
     limits: Limits,
+    names: Names,
 }
 
 /// Where things are.
@@ -112,7 +113,8 @@ impl Store {
         for directory in [paths.blobs(), paths.layers(), paths.records(), paths.names(), paths.tmp()] {
             make(&directory, 0o700)?;
         }
-        let store = Self { inner: Arc::new(Inner { paths, limits }) };
+        let store =
+            Self { inner: Arc::new(Inner { names: Names::new(paths.names(), paths.tmp()), paths, limits }) };
         store.sweep()?;
         skeleton::make(store.paths())?;
         Ok(store)
@@ -212,8 +214,8 @@ impl Store {
         &self.inner.limits
     }
 
-    fn names(&self) -> Names {
-        Names { directory: self.paths().names(), tmp: self.paths().tmp() }
+    fn names(&self) -> &Names {
+        &self.inner.names
     }
 
     /// The image of a manifest.

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use super::Store;
 use super::collect::unused;
 use super::draft::write_file;
-use super::lock::{Mode, try_lock};
+use super::lock::{Mode, is_linked, try_lock};
 use crate::ImageError;
 use crate::error::Doing as _;
 use crate::layer::remove_path;
@@ -69,7 +69,9 @@ fn is_partial(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"blob-"))
 }
 
-/// Whether nobody has it locked. What is removed while somebody waits for its lock is seen to be gone by them.
+/// Whether nobody has it locked, and it is not another by now. What is removed while somebody waits for its lock is
+/// seen to be gone by them.
 fn is_abandoned(path: &Path) -> bool {
-    File::open(path).is_ok_and(|file| try_lock(&file, Mode::Exclusive).unwrap_or(false))
+    File::open(path)
+        .is_ok_and(|file| try_lock(&file, Mode::Exclusive).unwrap_or(false) && is_linked(&file, path))
 }

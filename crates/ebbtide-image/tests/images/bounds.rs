@@ -67,7 +67,7 @@ impl Read for Again<'_> {
 fn a_million_entries_are_read_in_bounded_memory_and_refused_where_the_bound_is() {
     let thousand = (0..1000).fold(Tarball::new(), |tar, n| tar.file(&format!("f{n}"), b""));
     let million = Again { bytes: &thousand.0, at: 0, left: 999 };
-    let tree = Tree::within(million, &limits(|limits| limits.max_entries = 50_000));
+    let tree = Tree::within(million, &limits(|limits| limits.max_entries = 20_000));
     assert_eq!(setting(&tree.result), "max_entries");
     // Allowed, but devices: so that nothing is made of them.
     let thousand = (0..1000).fold(Tarball::new(), |tar, n| tar.link(EntryType::Char, &format!("f{n}"), ""));
@@ -93,6 +93,32 @@ fn a_file_that_says_it_is_too_large_is_refused_at_its_header() {
     holes.set_cksum();
     let tree = Tree::within(&*Tarball::new().entry(&holes, b"").end(), &limits);
     assert_eq!(setting(&tree.result), "max_unpacked_bytes");
+}
+
+#[test]
+fn what_is_said_about_an_entry_counts_however_it_is_said() {
+    let limits = limits(|limits| limits.max_unpacked_bytes = 4 << 20);
+    let long = vec![b'x'; 900_000];
+    let comments = |tar: Tarball| tar.pax(&[("comment", &long)]).file("x", b"");
+    assert!(
+        Tree::within(&*(0..4).fold(Tarball::new(), |tar, _| comments(tar)).end(), &limits).result.is_ok()
+    );
+    let tree = Tree::within(&*(0..5).fold(Tarball::new(), |tar, _| comments(tar)).end(), &limits);
+    assert_eq!(setting(&tree.result), "max_unpacked_bytes");
+    // For all entries at once: no longer than for one.
+    let mut global = header(EntryType::XGlobalHeader, b"x", b"", 0);
+    global.set_size(1 << 30);
+    global.set_cksum();
+    let tree = Tree::within(&*Tarball::new().entry(&global, b"").0, &limits);
+    assert!(matches!(tree.result, Err(ImageError::Malformed { .. })), "{:?}", tree.result);
+    // And a map of a file's holes that goes on and on about nothing.
+    let mut holes = header(EntryType::GNUSparse, b"x", b"", 0);
+    holes.as_gnu_mut().unwrap().set_is_extended(true);
+    holes.set_cksum();
+    let mut more = [0; 512];
+    more[504] = 1;
+    let tree = Tree::within(&*Tarball::new().entry(&holes, &more.repeat(20_000)).0, &limits);
+    assert!(matches!(tree.result, Err(ImageError::Malformed { .. })), "{:?}", tree.result);
 }
 
 /// A hundred megabytes of zeros after a good beginning, as half of one.
