@@ -41,6 +41,7 @@ impl Store {
     }
 
     /// Removes drafts that nobody is at any more; begun blobs only if they are older than `partial`.
+    /// That is zero only while nobody puts anything in, so then small files are nobody's either.
     pub(super) fn sweep_drafts(&self, partial: Duration) -> Result<(), ImageError> {
         let tmp = self.paths().tmp();
         for entry in fs::read_dir(&tmp).doing("read", &tmp)? {
@@ -57,7 +58,7 @@ impl Store {
                 if is_older(partial) && is_abandoned(&path) {
                     remove_path(&path).doing("remove", &path)?;
                 }
-            } else if is_older(SMALL_FILE) {
+            } else if partial.is_zero() || is_older(SMALL_FILE) {
                 remove_path(&path).doing("remove", &path)?;
             }
         }
