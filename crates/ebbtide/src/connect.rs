@@ -18,6 +18,7 @@ use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
 
 use crate::remote::ApiKey;
+use crate::sockets::Listed;
 use crate::start::{StartLock, start_daemon};
 use crate::{Client, Error, Home};
 
@@ -30,7 +31,7 @@ const CONNECTION_WINDOW: u32 = 1 << 30;
 const MAX_FRAME: u32 = 1 << 20;
 
 /// How to reach a daemon.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectOptions {
     /// Whether to start a daemon when there is none.
     pub autostart: bool,
@@ -156,7 +157,7 @@ pub(crate) async fn channel(socket: PathBuf, stream: UnixStream) -> Result<Chann
                 Some(stream) => stream,
                 None => UnixStream::connect(socket).await?,
             };
-            Ok::<_, io::Error>(TokioIo::new(stream))
+            Ok::<_, io::Error>(TokioIo::new(Listed::new(stream)))
         }
     });
     // The name is only the HTTP authority; the connector decides where to go.

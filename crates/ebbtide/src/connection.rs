@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::{Client, ConnectOptions, Error, HomeLocation, Target, engine};
+use crate::{Client, ConnectOptions, Error, HomeLocation, ProcessLocal, Target, engine};
 
 /// How often a call that may be repeated is made again when the daemon goes under it.
 const ATTEMPTS: usize = 3;
@@ -36,7 +36,7 @@ struct Shared {
 }
 
 /// The connection that the environment names, shared by everything in this process that asks for none of its own.
-static FROM_ENV: Mutex<Option<Connection>> = Mutex::new(None);
+static FROM_ENV: ProcessLocal<Mutex<Option<Connection>>> = ProcessLocal::new();
 
 impl Connection {
     /// The daemon that the environment names: by `EBBTIDE_URL`, else that of `EBBTIDE_HOME`, else of this user. That
@@ -45,15 +45,23 @@ impl Connection {
     /// # Errors
     /// When the environment names none.
     pub fn from_env() -> Result<Self, Error> {
+        Self::from_env_with(ConnectOptions::default())
+    }
+
+    /// The same daemon, reached in this way.
+    ///
+    /// # Errors
+    /// As [`Connection::from_env`].
+    pub fn from_env_with(options: ConnectOptions) -> Result<Self, Error> {
         let target = Target::from_env()?;
-        let mut shared = FROM_ENV.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shared = FROM_ENV.get().lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = shared.as_ref()
             && known.shared.target == target
-            && known.shared.pid == std::process::id()
+            && known.shared.options == options
         {
             return Ok(known.clone());
         }
-        let connection = Self::new(target, ConnectOptions::default());
+        let connection = Self::new(target, options);
         *shared = Some(connection.clone());
         Ok(connection)
     }

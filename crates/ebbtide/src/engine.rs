@@ -4,7 +4,7 @@
 //! runtime its user is, also after that one has gone, and outside of any.
 //!
 //! Threads do not survive a fork, so a forked child gets an engine of its own on first use; the parent's is
-//! forgotten there, never dropped: it would wait for threads that are not there.
+//! forgotten there, never dropped: it would wait for threads that are not there ([`ProcessLocal`]).
 
 use std::cell::Cell;
 use std::future::Future;
@@ -16,31 +16,23 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::Error;
+use crate::{Error, ProcessLocal};
 
 thread_local! {
     /// Whether this is a thread of the engine.
     static INSIDE: Cell<bool> = const { Cell::new(false) };
 }
 
-struct Engine {
-    pid: u32,
-    runtime: Runtime,
-}
-
-static ENGINE: Mutex<Option<Engine>> = Mutex::new(None);
+static ENGINE: ProcessLocal<Mutex<Option<Runtime>>> = ProcessLocal::new();
 
 /// The runtime's handle, made on first use in this process.
 pub(crate) fn handle() -> Result<Handle, Error> {
-    let pid = std::process::id();
-    let mut engine = ENGINE.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(engine) = engine.as_ref().filter(|engine| engine.pid == pid) {
-        return Ok(engine.runtime.handle().clone());
+    let mut engine = ENGINE.get().lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(runtime) = engine.as_ref() {
+        return Ok(runtime.handle().clone());
     }
     let runtime = start().map_err(|source| Error::io("start the thread of the sandbox client", source))?;
-    let handle = runtime.handle().clone();
-    std::mem::forget(engine.replace(Engine { pid, runtime }));
-    Ok(handle)
+    Ok(engine.insert(runtime).handle().clone())
 }
 
 fn start() -> io::Result<Runtime> {
@@ -52,8 +44,19 @@ fn start() -> io::Result<Runtime> {
         .build()
 }
 
-/// Starts something that goes on when its caller gives up.
-pub(crate) fn spawn<F>(future: F) -> Result<JoinHandle<F::Output>, Error>
+/// Starts something on the thread of this crate, in any thread, inside a runtime or outside of any. It goes on when the
+/// handle is dropped. For bindings to other languages, whose callers have no runtime; in Rust, await it where you are.
+///
+/// ```
+/// # async fn example() -> Result<(), ebbtide::Error> {
+/// let made = ebbtide::spawn(async { ebbtide::Sandbox::builder().run().await })?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// When the thread cannot be started.
+pub fn spawn<F>(future: F) -> Result<JoinHandle<F::Output>, Error>
 where
     F: Future<Output: Send> + Send + 'static,
 {

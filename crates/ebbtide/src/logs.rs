@@ -150,6 +150,7 @@ impl Logs {
                 retry_delay: None,
                 fields: Vec::new(),
                 message: error.message,
+                request_id: None,
             };
             return Err(Box::new(rejection).into());
         }

@@ -10,14 +10,14 @@
 
 use std::collections::BTreeMap;
 use std::pin::pin;
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use crate::sandbox::{StopOptions, end};
-use crate::{Connection, Error, engine};
+use crate::{Connection, Error, ProcessLocal, engine};
 
 const ATTEMPTS: u32 = 5;
 /// The pause after the first failure; it doubles with each.
@@ -37,25 +37,26 @@ pub struct NotStopped {
 #[derive(Debug)]
 struct Entry {
     connection: Connection,
-    /// The process that handed it over. A forked child has copies of the entries, which are its parent's to stop.
-    pid: u32,
     /// Why it could not be stopped; `None` while that is being tried.
     failed: Option<Error>,
 }
 
-static ENTRIES: Mutex<BTreeMap<String, Entry>> = Mutex::new(BTreeMap::new());
-static SETTLED: LazyLock<Notify> = LazyLock::new(Notify::new);
+/// A forked child begins without any: they are its parent's to stop.
+#[derive(Debug, Default)]
+struct Registry {
+    entries: Mutex<BTreeMap<String, Entry>>,
+    settled: Notify,
+}
+
+static REGISTRY: ProcessLocal<Registry> = ProcessLocal::new();
 
 fn entries() -> MutexGuard<'static, BTreeMap<String, Entry>> {
-    let mut entries = ENTRIES.lock().unwrap_or_else(PoisonError::into_inner);
-    let pid = std::process::id();
-    entries.retain(|_, entry| entry.pid == pid);
-    entries
+    REGISTRY.get().entries.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Has a sandbox stopped. Never waits and never panics.
 pub(crate) fn hand_over(connection: Connection, id: String) {
-    let entry = Entry { connection: connection.clone(), pid: std::process::id(), failed: None };
+    let entry = Entry { connection: connection.clone(), failed: None };
     entries().insert(id.clone(), entry);
     begin(connection, id);
 }
@@ -98,7 +99,7 @@ fn note(id: &str, ended: Result<(), Error>) {
         }
     }
     drop(entries);
-    SETTLED.notify_waiters();
+    REGISTRY.get().settled.notify_waiters();
 }
 
 /// The sandboxes that are being stopped.
@@ -158,7 +159,7 @@ pub(crate) async fn settled_within(limit: Duration) -> bool {
 
 async fn wait() {
     loop {
-        let mut changed = pin!(SETTLED.notified());
+        let mut changed = pin!(REGISTRY.get().settled.notified());
         changed.as_mut().enable();
         if pending().is_empty() {
             return;

@@ -11,6 +11,17 @@ pub struct ResourceAmounts {
     pub memory: Option<String>,
 }
 
+/// Graphics processors.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Gpu {
+    /// How many.
+    pub count: u32,
+    /// Of this type; of any otherwise.
+    pub kind: Option<String>,
+    /// With so much memory each, in GB; with any otherwise. Not together with a type.
+    pub memory_gb: Option<u32>,
+}
+
 /// What a sandbox may use. One side alone stands for both.
 ///
 /// ```
@@ -23,21 +34,28 @@ pub struct Resources {
     pub requests: ResourceAmounts,
     /// What may not be exceeded.
     pub limits: ResourceAmounts,
+    /// Graphics processors, which a sandbox has for itself.
+    pub gpu: Option<Gpu>,
 }
 
 impl Resources {
     /// These amounts, set aside and not to be exceeded.
     pub fn of(cpu: impl Into<String>, memory: impl Into<String>) -> Self {
         let amounts = ResourceAmounts { cpu: Some(cpu.into()), memory: Some(memory.into()) };
-        Self { requests: amounts.clone(), limits: amounts }
+        Self { requests: amounts.clone(), limits: amounts, gpu: None }
     }
 
     pub(crate) fn into_message(self) -> wire::ResourceRequirements {
+        use wire::gpu::Selector;
+        let gpu = self.gpu.map(|gpu| wire::Gpu {
+            count: gpu.count.into(),
+            selector: gpu.kind.map(Selector::Type).or(gpu.memory_gb.map(|gb| Selector::MemoryGb(gb.into()))),
+        });
         let side = |amounts: ResourceAmounts| {
-            (amounts != ResourceAmounts::default()).then(|| wire::Resources {
+            (amounts != ResourceAmounts::default() || gpu.is_some()).then(|| wire::Resources {
                 cpu: amounts.cpu.unwrap_or_default(),
                 memory: amounts.memory.unwrap_or_default(),
-                gpu: None,
+                gpu: gpu.clone(),
             })
         };
         wire::ResourceRequirements { requests: side(self.requests), limits: side(self.limits) }

@@ -119,7 +119,7 @@ impl Session {
     }
 
     /// Stops all of its sandboxes at once and waits for their end. It is closed then, whatever failed. May be called
-    /// again; goes on if the caller gives up.
+    /// again, and then stops what could not be stopped before; goes on if the caller gives up.
     ///
     /// # Errors
     /// [`Error::CloseFailed`] with each sandbox that could not be stopped.
@@ -166,10 +166,15 @@ impl Session {
         let stops = sandboxes.into_iter().map(async |sandbox| {
             // One that is gone already is what was asked for.
             let stopped = sandbox.stop_with(StopOptions::default().missing_ok(true)).await;
-            stopped.err().map(|error| (sandbox.id().unwrap_or_default(), error))
+            stopped.err().map(|error| (sandbox, error))
         });
-        let failures: Vec<_> = stream::iter(stops).buffer_unordered(AT_ONCE).collect().await;
-        let failures: Vec<_> = failures.into_iter().flatten().collect();
+        let failed: Vec<_> = stream::iter(stops).buffer_unordered(AT_ONCE).collect().await;
+        let (left, failures): (Vec<_>, Vec<_>) = failed
+            .into_iter()
+            .flatten()
+            .map(|(sandbox, error)| (sandbox.clone(), (sandbox.id().unwrap_or_default(), error)))
+            .unzip();
+        self.members().sandboxes.extend(left);
         if failures.is_empty() { Ok(()) } else { Err(Error::CloseFailed { failures }) }
     }
 

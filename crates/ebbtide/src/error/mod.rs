@@ -298,6 +298,11 @@ impl Error {
         self.rejection()?.retry_delay
     }
 
+    /// What the daemon's log calls the request that failed.
+    pub fn request_id(&self) -> Option<&str> {
+        self.rejection()?.request_id.as_deref()
+    }
+
     /// The file of a sandbox that this is about.
     pub fn file_path(&self) -> Option<&str> {
         self.metadata("filepath")

@@ -7,6 +7,9 @@ use std::time::Duration;
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
+/// The metadata that carries the id of a request.
+const REQUEST_ID: &str = "x-request-id";
+
 /// A call that the daemon refused, or that was cut off.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
@@ -24,6 +27,8 @@ pub struct Rejection {
     pub fields: Vec<FieldViolation>,
     /// The words.
     pub message: String,
+    /// What the daemon's log calls the request, to find it there.
+    pub request_id: Option<String>,
 }
 
 /// One refused field of a request.
@@ -68,6 +73,7 @@ impl From<tonic::Status> for Rejection {
             retry_delay: details.retry_info().and_then(|retry| retry.retry_delay),
             fields,
             message: status.message().to_owned(),
+            request_id: status.metadata().get(REQUEST_ID).and_then(|id| Some(id.to_str().ok()?.to_owned())),
         }
     }
 }
