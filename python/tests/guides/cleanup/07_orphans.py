@@ -1,0 +1,5 @@
+from cwsandbox import Sandbox
+
+orphans = Sandbox.list(tags=["my-project"]).result()
+for sandbox in orphans:
+    sandbox.stop().result()

@@ -1,0 +1,6 @@
+import aviato
+
+with aviato.Session(container_image="python:3.11") as session:
+    sb1 = session.sandbox()
+    sb2 = session.sandbox()
+# Both sandboxes stopped automatically

@@ -1,0 +1,6 @@
+from cwsandbox import Sandbox
+
+# Direct usage without session
+with Sandbox.run() as sandbox:
+    result = sandbox.exec(["echo", "hello"]).result()
+# Cleanup handled by context manager

@@ -1,0 +1,88 @@
+"""What is left of twenty sandboxes when their process ends, for each way of ending.
+
+The table in docs/python.md has a row for each of these.
+"""
+
+import signal
+
+import pytest
+from helpers.home import GRACE_SECONDS, Home
+from helpers.script import Scripts
+
+# Eight by themselves, four of them started by the first call that needs them, eight in a session, and four adopted.
+PROGRAM = """
+import os, signal, sys, time
+import ebbtide
+from ebbtide import Sandbox, Session
+
+alone = [Sandbox.run(tags=["exits"]) for _ in range(4)]
+lazy = [Sandbox(tags=["exits"]) for _ in range(4)]
+for sandbox in lazy:
+    sandbox.exec(["true"]).result()
+session = Session(tags=["exits"])
+made = [session.sandbox() for _ in range(8)]
+ebbtide.results([sandbox.start() for sandbox in made])
+for name in sys.argv[1:]:
+    session.adopt(Sandbox.from_id(name).result())
+assert session.sandbox_count == 12
+print("ready", flush=True)
+"""
+WAIT = PROGRAM + "time.sleep(100)\n"
+
+# The end of the program, its exit code, and what is left at once and after the grace period of owners. Those that were
+# adopted belong to nobody as far as the daemon knows: until there are leases, it is only their own process that ends
+# them.
+ENDS = {
+    "its last line": (PROGRAM, 0, 0, 0),
+    "sys.exit": (PROGRAM + "sys.exit(3)", 3, 0, 0),
+    "an uncaught exception": (PROGRAM + "raise RuntimeError('on purpose')", 1, 0, 0),
+    "an exception in a block": (
+        PROGRAM + "with alone[0], session:\n    raise RuntimeError('on purpose')",
+        1,
+        0,
+        0,
+    ),
+    "os._exit": (PROGRAM + "os._exit(4)", 4, 20, 4),
+}
+SIGNALS = {
+    "Ctrl-C": (signal.SIGINT, 130, 0, 0),
+    "SIGTERM": (signal.SIGTERM, 143, 0, 0),
+    "SIGHUP": (signal.SIGHUP, 129, 0, 0),
+    "kill -9": (signal.SIGKILL, -9, 20, 4),
+}
+
+
+def look(home: Home, at_once: int, later: int, adopted: list[str]) -> None:
+    running = home.running("exits")
+    assert len(running) == at_once, running
+    if at_once:
+        home.wait_until_running(later, GRACE_SECONDS + 20, "exits")
+        assert sorted(home.running("exits")) == sorted(adopted)
+    for name in home.running("exits"):
+        home.ebb("stop", name)
+
+
+@pytest.fixture
+def adopted(home: Home) -> list[str]:
+    return [home.create("exits") for _ in range(4)]
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_what_is_left_when_a_program_ends_by(end: str, home: Home, scripts: Scripts, adopted: list[str]) -> None:
+    text, code, at_once, later = ENDS[end]
+    ended = scripts.start(text, arguments=tuple(adopted)).finish()
+    assert ended.code == code, ended
+    look(home, at_once, later, adopted)
+
+
+@pytest.mark.parametrize("end", SIGNALS)
+def test_what_is_left_when_a_program_is_ended_by(end: str, home: Home, scripts: Scripts, adopted: list[str]) -> None:
+    number, code, at_once, later = SIGNALS[end]
+    script = scripts.start(WAIT, arguments=tuple(adopted))
+    script.wait_for("ready")
+    assert len(home.running("exits")) == 20
+    script.signal(number)
+    ended = script.finish()
+    # An uncaught KeyboardInterrupt ends Python by the signal itself, which a shell shows as 130.
+    assert ended.code in (code, -2 if code == 130 else code), ended
+    look(home, at_once, later, adopted)
