@@ -51,7 +51,7 @@ pub(super) struct Load {
     /// The directory that commands start in.
     #[arg(long, value_name = "DIR", requires = "root")]
     workdir: Option<String>,
-    /// The user that commands run as: USER[:GROUP], names or numbers.
+    /// The user that commands run as, and a group after a colon if you like: names or numbers.
     #[arg(long, value_name = "USER", requires = "root")]
     user: Option<String>,
 }

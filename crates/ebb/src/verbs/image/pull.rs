@@ -25,7 +25,7 @@ Examples:
   ebb image pull python:3.11
   ebb image pull --platform linux/arm64 registry.example/team/app@sha256:0123...")]
 pub(super) struct Pull {
-    /// The image: [REGISTRY/]REPOSITORY[:TAG][@DIGEST].
+    /// The image: a repository, with a registry before it and a tag or a digest after it if you like.
     name: String,
     /// For another kind of machine than this one, e.g. linux/arm64 or linux/arm/v7.
     #[arg(long)]
