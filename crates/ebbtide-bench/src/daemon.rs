@@ -63,6 +63,11 @@ impl Daemon {
         })
     }
 
+    /// The directory of its home.
+    pub(crate) fn state_dir(&self) -> &Path {
+        &self.state_dir
+    }
+
     /// Where it listens, and a key that opens it.
     pub(crate) fn address(&self) -> (&str, &str) {
         (&self.serving.url, &self.serving.key)

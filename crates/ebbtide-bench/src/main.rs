@@ -45,6 +45,9 @@ enum Role {
         /// A Python that has the public client.
         #[arg(long)]
         python: PathBuf,
+        /// Where Ebbtide's own package for Python lies.
+        #[arg(long)]
+        packages: PathBuf,
         /// Where to write the report; standard output if not given.
         #[arg(long)]
         report: Option<PathBuf>,
@@ -102,8 +105,8 @@ impl Part {
 fn main() -> ExitCode {
     let done = match Cli::parse().role {
         Role::Helper { program } => helper::run(&program),
-        Role::Measure { ebb, python, report, quick, only } => {
-            run(&Tools { ebb, python }, &only, report, quick)
+        Role::Measure { ebb, python, packages, report, quick, only } => {
+            run(&Tools { ebb, python, packages }, &only, report, quick)
         }
     };
     match done {

@@ -27,6 +27,8 @@ pub(crate) struct Tools {
     pub(crate) ebb: PathBuf,
     /// A Python that has the public client.
     pub(crate) python: PathBuf,
+    /// Where Ebbtide's own package for Python lies.
+    pub(crate) packages: PathBuf,
 }
 
 /// How much is measured.
@@ -138,7 +140,7 @@ pub(crate) async fn under(
     let runc = Oci::prepare("runc", place.path(), &mark)?;
     let state_dir = place.path().join("home");
     let daemon = Daemon::start(&tools.ebb, &state_dir).await?;
-    let mut python = python::start(&tools.python, &daemon)?;
+    let mut python = python::start(&tools.python, &tools.packages, &daemon)?;
 
     let measured = async {
         for oci in [&crun, &runc] {
@@ -232,6 +234,8 @@ impl Contenders<'_> {
             Subject::CrunExec => helper.time(&self.crun.exec("idle")),
             Subject::RuncExec => helper.time(&self.runc.exec("idle")),
             Subject::PublicClientExec => self.python.time(&python::by_client(&peers::plain())),
+            Subject::PackageExec => self.python.time(&python::by_package(&peers::plain())),
+            Subject::PackageAwaited => self.python.time(&python::by_package_awaited(&peers::plain())),
             Subject::PythonPlain => self.python.time(&python::by_subprocess(&peers::plain())),
             Subject::PythonCrunExec => self.python.time(&python::by_subprocess(&self.crun.exec("idle"))),
             Subject::EbbtideStop => {

@@ -28,8 +28,9 @@ cargo xtask bench --only exec # one table of it, printed; may be repeated
   is left. Default settings: user namespace, own network namespace, bounds on memory, processes and disk, seccomp.
 - **exec**: `/bin/true` in a sandbox that runs; *by `Sandbox`*: the same through the handle that programs use, which collects
   the output. **stop**: DeleteSandbox with no grace up to Wait's answer.
-- *From Python*: the same by the package `cwsandbox` from PyPI as it is, over TCP with a key, in a sandbox of its own; beside
-  what a Python program would do without it, which is to start `crun exec`. (Docker's own client for Python asks a daemon
+- *From Python*: the same by Ebbtide's own package, which finds the daemon as the Rust client does, with `.result()` and
+  awaited on an event loop; and by the package `cwsandbox` from PyPI as it is, over TCP with a key. Beside what a Python
+  program would do without them, which is to start `crun exec`. (Docker's own client for Python asks a daemon
   that asks another that starts `runc exec`.) Both collect the output.
 - The others run the same program, started by a small helper process, from its fork to its end. bwrap and the containers
   see the host's `/usr` read-only, as the image `host` does. crun and runc get bounds on memory and processes, but no user

@@ -14,6 +14,8 @@ pub(crate) enum Subject {
     CrunExec,
     RuncExec,
     PublicClientExec,
+    PackageExec,
+    PackageAwaited,
     PythonPlain,
     PythonCrunExec,
     EbbtideStop,
@@ -22,7 +24,7 @@ pub(crate) enum Subject {
 }
 
 impl Subject {
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::EbbtideOnce,
         Self::Plain,
         Self::Unshare,
@@ -34,6 +36,8 @@ impl Subject {
         Self::CrunExec,
         Self::RuncExec,
         Self::PublicClientExec,
+        Self::PackageExec,
+        Self::PackageAwaited,
         Self::PythonPlain,
         Self::PythonCrunExec,
         Self::EbbtideStop,
@@ -55,6 +59,8 @@ impl Subject {
             Self::CrunExec => "`crun exec`",
             Self::RuncExec => "`runc exec`",
             Self::PublicClientExec => "**ebbtide: exec by the public Python client**",
+            Self::PackageExec => "**ebbtide: exec by the package `ebbtide`**",
+            Self::PackageAwaited => "ebbtide: exec by the package `ebbtide`, awaited",
             Self::PythonPlain => "Python's `subprocess.run` of the program, no isolation",
             Self::PythonCrunExec => "Python's `subprocess.run` of `crun exec`",
             Self::EbbtideStop => "**ebbtide: stop**",
@@ -110,6 +116,8 @@ impl Contest {
                 Subject::RuncExec,
             ],
             Self::Python => &[
+                Subject::PackageExec,
+                Subject::PackageAwaited,
                 Subject::PublicClientExec,
                 Subject::EbbtideHandleExec,
                 Subject::PythonPlain,
