@@ -8,7 +8,6 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from helpers.home import Home
 
-import ebbtide
 from ebbtide import (
     ResourceOptions,
     Sandbox,
@@ -102,8 +101,11 @@ def test_waiting_for_what_does_not_come_ends_in_time(home: Home) -> None:
 
 
 def test_a_sandbox_that_cannot_be_made_says_why(home: Home) -> None:
-    with pytest.raises((SandboxFailedError, ebbtide.EbbtideError), match=r"image"):
-        Sandbox.run(container_image="nobody/has:this").wait(timeout=60)
+    # Nobody listens there.
+    with pytest.raises(SandboxFailedError, match=r"cannot pull 127\.0\.0\.1:1/has:this") as raised:
+        Sandbox.run(container_image="127.0.0.1:1/has:this").wait(timeout=60)
+    assert raised.value.sandbox_id
+    assert raised.value.status_reason
 
 
 def test_any_number_of_stops_are_one_stop(home: Home) -> None:

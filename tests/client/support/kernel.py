@@ -4,6 +4,8 @@ It shares no code with `ebb doctor` and asks no daemon. The mark is the id of th
 of all that is made for it, and its directory.
 """
 
+from __future__ import annotations
+
 import os
 import time
 from collections.abc import Iterator
