@@ -4,7 +4,7 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pytest
 from helpers.home import Home
@@ -137,9 +137,27 @@ def test_more_output_than_fits_passes_a_reader_whole_and_is_told_to_whoever_read
 def test_a_reader_that_stops_reading_holds_up_the_command_and_not_who_waits_for_it(box: Sandbox) -> None:
     process = box.exec(["sh", "-c", "head -c 200000000 /dev/zero; echo done >&2"])
     next(process.stdout)
-    time.sleep(0.5)
+    # It is full by then, and stands still.
+    time.sleep(3)
     assert process.poll() is None
     assert process.wait(timeout=120) == 0
+
+
+def test_a_reader_that_goes_on_loses_nothing_while_another_waits_for_the_end(box: Sandbox) -> None:
+    process = box.exec(["sh", "-c", "head -c 100000000 /dev/zero"])
+    read = []
+    thread = threading.Thread(target=lambda: read.extend(len(piece) for piece in slowly(process.stdout)))
+    thread.start()
+    assert process.wait(timeout=120) == 0
+    thread.join()
+    assert sum(read) == 100_000_000
+
+
+def slowly(pieces: Iterable[str]) -> Iterator[str]:
+    for number, piece in enumerate(pieces):
+        if number % 100 == 0:
+            time.sleep(0.01)
+        yield piece
 
 
 def test_a_reader_in_another_thread_is_woken_by_its_end(box: Sandbox) -> None:

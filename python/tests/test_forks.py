@@ -146,6 +146,30 @@ def test_a_worker_that_is_terminated_ends_as_ever(home: Home, scripts: Scripts) 
     """)
 
 
+def test_children_that_are_forked_at_once_make_sandboxes_of_their_own(home: Home, scripts: Scripts) -> None:
+    scripts.check("""
+        import os, time
+        from ebbtide import Sandbox
+        Sandbox().stop()
+        begin = time.time() + 0.5
+        children = []
+        for number in range(8):
+            child = os.fork()
+            if child == 0:
+                code = 1
+                try:
+                    # In the same millisecond, with the same random numbers to come.
+                    time.sleep(begin - time.time())
+                    box = Sandbox.run(tags=[str(number)])
+                    code = 0 if box.tags == [str(number)] else 2
+                    box.stop().result()
+                finally:
+                    os._exit(code)
+            children.append(child)
+        assert [os.waitpid(child, 0)[1] for child in children] == [0] * 8
+    """)
+
+
 def test_a_fork_while_other_threads_are_busy_hangs_nobody(home: Home, scripts: Scripts) -> None:
     scripts.check("""
         import os, threading

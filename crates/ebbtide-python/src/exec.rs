@@ -4,13 +4,14 @@
 //! command runs on, and its end is known, whether or not somebody waits.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use ebbtide::proto::bytes::Bytes;
 use ebbtide::{CommandOutput, Error, ExecBuilder, ProcessStdin, WindowSize};
 use pyo3::prelude::*;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 
 use crate::failure;
 use crate::operation::{Cell, Operation};
@@ -21,6 +22,8 @@ use crate::tape::Tape;
 
 /// How much of each output is kept for the result, and on its way to a reader.
 const LIMIT: usize = 64 << 20;
+/// How long a reader may take for one piece while somebody waits for the end.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How a command ended.
 pub(crate) struct Exit {
@@ -91,8 +94,22 @@ struct Shared {
     stderr: Arc<Tape>,
     exit: Arc<Cell>,
     cancelled: watch::Sender<bool>,
-    /// Somebody waits for the end, so that it must not wait for a reader.
-    awaited: AtomicBool,
+    /// Somebody waits for the end, so that it must not wait for a reader who reads no more.
+    awaited: watch::Sender<bool>,
+}
+
+impl Shared {
+    /// Waits for a reader who is behind: for as long as nobody waits for the end, and then for a moment.
+    async fn room(&self, tape: &Tape) {
+        let mut awaited = self.awaited.subscribe();
+        tokio::select! {
+            () = tape.room() => return,
+            _ = awaited.wait_for(|awaited| *awaited) => {}
+        }
+        if timeout(PATIENCE, tape.room()).await.is_err() {
+            tape.lose();
+        }
+    }
 }
 
 /// A command that runs in a sandbox.
@@ -109,7 +126,7 @@ impl Process {
             stderr: Tape::new(LIMIT),
             exit: Arc::default(),
             cancelled: watch::Sender::new(false),
-            awaited: AtomicBool::new(false),
+            awaited: watch::Sender::new(false),
         });
         let task = Arc::clone(&shared);
         Operation::fill(Arc::clone(&shared.exit), async move {
@@ -154,10 +171,7 @@ impl Process {
 
     /// Somebody waits for the end: output that nobody reads does not hold it up any more.
     fn expect(&self) -> PyResult<()> {
-        let shared = self.shared()?;
-        shared.awaited.store(true, Ordering::Relaxed);
-        shared.stdout.lose();
-        shared.stderr.lose();
+        self.shared()?.awaited.send_replace(true);
         Ok(())
     }
 
@@ -207,10 +221,8 @@ async fn run(
         let (mut stdout, mut stderr) = (Kept::default(), Kept::default());
         let (mut more_stdout, mut more_stderr) = (true, true);
         while more_stdout || more_stderr {
-            if !shared.awaited.load(Ordering::Relaxed) {
-                shared.stdout.room().await;
-                shared.stderr.room().await;
-            }
+            shared.room(&shared.stdout).await;
+            shared.room(&shared.stderr).await;
             let (kept, tape, more, piece) = tokio::select! {
                 piece = process.stdout.next(), if more_stdout =>
                     (&mut stdout, &shared.stdout, &mut more_stdout, piece),

@@ -67,10 +67,9 @@ impl Tape {
         wake(state);
     }
 
-    /// Throws away what comes from now on, for the case that nobody reads what is here.
+    /// Throws away what comes from now on.
     pub(crate) fn lose(&self) {
-        let mut state = self.state();
-        state.lost |= self.is_full(&state);
+        self.state().lost = true;
     }
 
     /// Says how it ends; the first word counts.

@@ -48,7 +48,8 @@ impl Core {
         owned: bool,
         start_timeout: Option<Duration>,
     ) -> Arc<Self> {
-        let request_id = SandboxId::generate().to_string();
+        // A forked child draws the same random numbers as its parent and as its siblings.
+        let request_id = format!("{}-{}", SandboxId::generate(), std::process::id());
         Self::with(connection, Some(spec), request_id, start_timeout.unwrap_or(START), None, owned)
     }
 
