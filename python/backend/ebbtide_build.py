@@ -1,15 +1,21 @@
 """Builds the package: the program `ebb` first, then everything else, which is maturin's work.
 
-`ebb` becomes data of the package, since nothing of Python's packaging knows of a program beside a module. Whoever has
-built both already, for a release wheel for example, says where `ebb` is by `EBBTIDE_BUILD_EBB`;
+`ebb` becomes data of the package, since nothing of Python's packaging knows of a program beside a module.
 `EBBTIDE_BUILD_PROFILE` names another profile of cargo's than `release`.
+
+Whoever has let cargo build both already, another way (the release wheel's) or with everything else (the tests'), names
+the directory by `EBBTIDE_BUILD_FROM`: what is there is packed, and nothing is compiled. The packages `maturin` and
+`wheel` must be there then, and pip be told `--no-build-isolation`.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any, Optional
 
@@ -17,7 +23,8 @@ import maturin  # type: ignore[import-untyped, import-not-found, unused-ignore]
 
 _PYTHON = Path(__file__).resolve().parent.parent
 _WORKSPACE = _PYTHON.parent
-_PLACE = _PYTHON / "src" / "ebbtide" / "bin" / "ebb"
+_PACKAGE = _PYTHON / "src" / "ebbtide"
+_PLACE = _PACKAGE / "bin" / "ebb"
 
 Settings = Optional[dict[str, Any]]
 
@@ -28,9 +35,6 @@ def _profile() -> str:
 
 def _build_ebb() -> Path:
     """Builds the program and says where it is."""
-    built = os.environ.get("EBBTIDE_BUILD_EBB")
-    if built:
-        return Path(built)
     command = ["cargo", "build", "--locked", "--bin=ebb", f"--profile={_profile()}", "--message-format=json"]
     output = subprocess.run(command, cwd=_WORKSPACE, check=True, stdout=subprocess.PIPE, text=True).stdout
     return _executable(output)
@@ -38,8 +42,6 @@ def _build_ebb() -> Path:
 
 def _executable(messages: str) -> Path:
     """Where cargo says that it has put the program: that depends on its configuration."""
-    import json
-
     for line in messages.splitlines():
         message = json.loads(line)
         if message.get("reason") == "compiler-artifact" and message.get("executable"):
@@ -58,6 +60,27 @@ def _place_ebb() -> None:
     draft.replace(_PLACE)
 
 
+def _pack(built: Path, directory: str, settings: Settings) -> str:
+    """Makes a wheel of what cargo has built; the sources' own places for it are not touched."""
+    with tempfile.TemporaryDirectory() as temporary:
+        draft, out = Path(temporary, "draft"), Path(temporary, "out")
+        draft.mkdir()
+        maturin.prepare_metadata_for_build_wheel(str(draft), settings)
+        package = draft / _PACKAGE.name
+        built_earlier = shutil.ignore_patterns("__pycache__", "*.so", _PLACE.parent.name)
+        shutil.copytree(_PACKAGE, package, ignore=built_earlier)
+        shutil.copyfile(built / "lib_native.so", package / "_native.abi3.so")
+        program = package / _PLACE.relative_to(_PACKAGE)
+        program.parent.mkdir()
+        shutil.copyfile(built / program.name, program)
+        program.chmod(0o755)
+        out.mkdir()
+        subprocess.run([sys.executable, "-m", "wheel", "pack", f"--dest-dir={out}", str(draft)], check=True)
+        (wheel,) = out.iterdir()
+        shutil.copy(wheel, directory)
+        return wheel.name
+
+
 def _maturin(settings: Settings) -> dict[str, Any]:
     """The settings for maturin, which has words of its own for what to build how."""
     given = dict(settings or {})
@@ -67,6 +90,9 @@ def _maturin(settings: Settings) -> dict[str, Any]:
 
 def build_wheel(directory: str, config_settings: Settings = None, metadata_directory: Optional[str] = None) -> str:
     """Builds a wheel into a directory and returns its name."""
+    built = os.environ.get("EBBTIDE_BUILD_FROM")
+    if built:
+        return _pack(Path(built), directory, config_settings)
     _place_ebb()
     name: str = maturin.build_wheel(directory, _maturin(config_settings), metadata_directory)
     return name

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,10 @@ from support.kernel import wait_until_nothing_is_left
 
 # Shared with the other end-to-end tests: only one session at a time looks at the whole machine.
 LOCK = Path(tempfile.gettempdir()) / "ebbtide-end-to-end.lock"
+
+# What a shell runs in the background ignores Ctrl-C, and so would all that is started here to be ended by it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

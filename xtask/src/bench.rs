@@ -9,7 +9,7 @@ use clap::Args;
 
 use crate::apt::{self, Need};
 use crate::workspace::{Workspace, copy_executable, make_dir};
-use crate::{Error, process, public_client};
+use crate::{Error, process, public_client, venv};
 
 /// What to measure.
 #[derive(Args)]
@@ -40,7 +40,7 @@ const RIVALS: [Need; 7] = [
 pub(crate) fn run(options: &Options) -> Result<(), Error> {
     if options.install {
         apt::install(&RIVALS)?;
-        public_client::install_needs()?;
+        venv::install_needs()?;
     }
     if let Some(missing) = RIVALS.iter().find(|need| !need.is_met()) {
         return Err(Error::NoRival { package: missing.package });

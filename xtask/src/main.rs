@@ -11,7 +11,9 @@ mod image;
 mod pool_template;
 mod process;
 mod public_client;
+mod python;
 mod test;
+mod venv;
 mod vm;
 mod workspace;
 

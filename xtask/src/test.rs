@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::apt::{self, Need};
 use crate::workspace::{self, Workspace};
-use crate::{Error, api, image, process, public_client, vm};
+use crate::{Error, api, image, process, public_client, python, venv, vm};
 
 /// What to test.
 #[derive(Args)]
@@ -26,6 +26,9 @@ pub(crate) struct Options {
     /// Run only the tests of the public Python client, with every version of it that is supported.
     #[arg(long, conflicts_with_all = ["vm", "long", "filter"])]
     client: bool,
+    /// Run only the checks and tests of the Python package.
+    #[arg(long, conflicts_with_all = ["vm", "long", "client", "filter"])]
+    python: bool,
     /// Run only the tests that match, handed on to the test runner; skips the lints and the documentation.
     #[arg(last = true)]
     filter: Vec<String>,
@@ -74,11 +77,16 @@ pub(crate) fn run(options: &Options) -> Result<(), Error> {
     apt::install(&NEEDS)?;
     let everything = options.filter.is_empty() && !options.long;
     if everything {
-        public_client::install_needs()?;
+        venv::install_needs()?;
     }
     if options.client {
         process::run(&mut workspace.cargo(["build", "--bin=ebb"]))?;
         return public_client::run(&workspace);
+    }
+    if options.python {
+        python::check(&workspace)?;
+        process::run(&mut workspace.cargo(["build", "--workspace", "--bins", "--lib"]))?;
+        return python::test(&workspace);
     }
     if everything {
         lint(&workspace)?;

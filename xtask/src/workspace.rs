@@ -49,6 +49,22 @@ pub(crate) fn make_dir(path: &Path) -> Result<(), Error> {
     std::fs::create_dir_all(path).map_err(Error::file("could not make", path))
 }
 
+/// Makes a directory anew.
+pub(crate) fn make_empty_dir(path: &Path) -> Result<(), Error> {
+    remove_dir(path)?;
+    make_dir(path)
+}
+
+/// Removes a directory with what is in it, if it is there.
+pub(crate) fn remove_dir(path: &Path) -> Result<(), Error> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::file("could not remove", path)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Copies an executable so that a process that still runs the old one is not in the way.
 pub(crate) fn copy_executable(from: &Path, to: &Path) -> Result<(), Error> {
     if let Some(parent) = to.parent() {

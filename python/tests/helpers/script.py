@@ -13,8 +13,10 @@ SECONDS = 120
 class Script:
     """A program that runs."""
 
-    def __init__(self, path: Path, environment: dict[str, str], *options: str, arguments: tuple[str, ...] = ()) -> None:
-        command = [sys.executable, *options, str(path), *arguments]
+    def __init__(
+        self, path: Path, environment: dict[str, str], python: str, *options: str, arguments: tuple[str, ...] = ()
+    ) -> None:
+        command = [python, *options, str(path), *arguments]
         pipe = subprocess.PIPE
         # In a process group of its own, as a terminal would have it.
         self.process = subprocess.Popen(
@@ -59,16 +61,17 @@ class Ended:
 class Scripts:
     """Makes programs that find one home."""
 
-    def __init__(self, directory: Path, environment: dict[str, str]) -> None:
+    def __init__(self, directory: Path, environment: dict[str, str], python: str = sys.executable) -> None:
         self._directory = directory
         self._environment = environment
+        self._python = python
         self._started: list[Script] = []
 
     def start(self, text: str, *options: str, arguments: tuple[str, ...] = (), **environment: str) -> Script:
         """Starts a program; `options` are Python's, before its file."""
         path = self._directory / f"script{len(self._started)}.py"
         path.write_text(textwrap.dedent(text))
-        script = Script(path, {**self._environment, **environment}, *options, arguments=arguments)
+        script = Script(path, {**self._environment, **environment}, self._python, *options, arguments=arguments)
         self._started.append(script)
         return script
 

@@ -69,8 +69,8 @@ impl Guest {
         let guest = Self { root: directory.join(RECIPE), disk: directory.join(format!("{RECIPE}.img")) };
         if !guest.disk.exists() {
             let fresh = directory.join(format!("{RECIPE}.new"));
-            remove_dir(&fresh)?;
-            remove_dir(&guest.root)?;
+            workspace::remove_dir(&fresh)?;
+            workspace::remove_dir(&guest.root)?;
             bootstrap(&fresh)?;
             let unit = fresh.join("etc/systemd/system/ebbtide-vm.service");
             fs::write(&unit, UNIT).map_err(Error::file("could not write", &unit))?;
@@ -153,14 +153,6 @@ pub(crate) fn make_disk(contents: &Path, disk: &Path, size: &str) -> Result<(), 
     let (from, to) = (contents.to_string_lossy(), fresh.to_string_lossy());
     process::run(&mut process::command("mke2fs", ["-q", "-t", "ext4", "-d", &from, &to, size]))?;
     fs::rename(&fresh, disk).map_err(Error::file("could not rename", &fresh))
-}
-
-fn remove_dir(path: &Path) -> Result<(), Error> {
-    if path.exists() {
-        fs::remove_dir_all(path).map_err(Error::file("could not remove", path))
-    } else {
-        Ok(())
-    }
 }
 
 #[cfg(test)]
