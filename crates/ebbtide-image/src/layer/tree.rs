@@ -162,31 +162,37 @@ impl Tree {
         directory
     }
 
+    /// Makes what is not there of a path. What is there is found by halving, and what is made is gone into by name:
+    /// looking up each part from the root would take a hostile layer's time squared.
     fn make_all(&mut self, path: &[u8]) -> rustix::io::Result<()> {
         let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
-        let mut parent = self.directory(b"")?;
-        let mut begin = 0;
-        for end in ends.chain([path.len()]) {
-            let name = &path[begin..end];
-            begin = end + 1;
-            let was = match self.directory(&path[..end]) {
-                Ok(directory) => {
-                    parent = directory;
-                    continue;
-                }
-                Err(Errno::NOENT) => Was::Nothing,
-                // A mark that what was here is gone makes room; a file does not.
-                Err(Errno::NOTDIR) if kind(&parent, name)? == Some(WHITEOUT) => {
-                    self.make_room(&parent, name)?
-                }
-                Err(errno) => return Err(errno),
-            };
-            match mkdirat(&parent, name, Mode::RWXU) {
-                // A link to what is not there.
-                Err(Errno::EXIST) => return Err(Errno::LOOP),
-                made => made?,
+        let ends: Vec<usize> = ends.chain([path.len()]).collect();
+        let mut failed = None;
+        let there = ends.partition_point(|end| match self.directory(&path[..*end]) {
+            Ok(_) => true,
+            Err(Errno::NOENT | Errno::NOTDIR) => false,
+            Err(errno) => {
+                failed = Some(errno);
+                false
             }
-            parent = self.directory(&path[..end])?;
+        });
+        if let Some(errno) = failed {
+            return Err(errno);
+        }
+        let mut begin = there.checked_sub(1).map_or(0, |last| ends[last] + 1);
+        let mut parent = self.directory(&path[..begin.saturating_sub(1)])?;
+        for end in &ends[there..] {
+            let name = &path[begin..*end];
+            begin = end + 1;
+            // A mark that what was here is gone makes room; a file does not.
+            let was = match kind(&parent, name)? {
+                Some(WHITEOUT) => self.make_room(&parent, name)?,
+                Some(FileType::Symlink) => return Err(Errno::LOOP),
+                Some(_) => return Err(Errno::NOTDIR),
+                None => Was::Nothing,
+            };
+            mkdirat(&parent, name, Mode::RWXU)?;
+            parent = Rc::new(open_directory(&parent, name)?);
             fchmod(&parent, Mode::from_raw_mode(0o755))?;
             if was == Was::Whiteout {
                 make_opaque(&parent)?;
@@ -213,14 +219,11 @@ impl Tree {
     /// Marks that the layers below have nothing at this name. What this layer has there itself stays.
     pub(super) fn white_out(&self, parent: &OwnedFd, name: &[u8]) -> rustix::io::Result<()> {
         match mknodat(parent, name, WHITEOUT, Mode::empty(), makedev(0, 0)) {
-            Err(Errno::EXIST) => {
-                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                match openat(parent, name, flags, Mode::empty()) {
-                    Ok(directory) => make_opaque(&directory),
-                    Err(Errno::NOTDIR | Errno::LOOP) => Ok(()),
-                    Err(errno) => Err(errno),
-                }
-            }
+            Err(Errno::EXIST) => match open_directory(parent, name) {
+                Ok(directory) => make_opaque(&directory),
+                Err(Errno::NOTDIR | Errno::LOOP) => Ok(()),
+                Err(errno) => Err(errno),
+            },
             made => made,
         }
     }
@@ -229,6 +232,12 @@ impl Tree {
 /// Marks that what the layers below have in this directory does not show.
 pub(super) fn make_opaque(directory: impl AsFd) -> rustix::io::Result<()> {
     fsetxattr(directory, OPAQUE, b"y", XattrFlags::empty())
+}
+
+/// Opens a directory that is no link to one.
+pub(super) fn open_directory(parent: &OwnedFd, name: &[u8]) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat(parent, name, flags, Mode::empty())
 }
 
 fn kind(parent: &OwnedFd, name: &[u8]) -> rustix::io::Result<Option<FileType>> {

@@ -17,7 +17,7 @@ use super::Unpacked;
 use super::budget::Budget;
 use super::entries::{Entries, Entry, Kind};
 use super::sparse::Piece;
-use super::tree::{EntryPath, MOST_PATH, Tree, Was, make_opaque, refused};
+use super::tree::{EntryPath, MOST_PATH, Tree, Was, make_opaque, open_directory, refused};
 use crate::ImageError;
 
 /// What marks a name that the layers below have and this one has not.
@@ -276,9 +276,4 @@ fn times(changed: Timespec) -> Timestamps {
     let omit = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
     // The kernel takes what the file system cannot hold for the nearest that it can.
     Timestamps { last_access: omit, last_modification: changed }
-}
-
-fn open_directory(parent: &OwnedFd, name: &[u8]) -> rustix::io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    openat(parent, name, flags, Mode::empty())
 }
