@@ -11,6 +11,7 @@ import pytest
 from helpers.home import Home
 from helpers.script import Scripts
 
+from ebbtide import _native
 from support.kernel import wait_until_nothing_is_left
 
 # Shared with the other end-to-end tests: only one session at a time looks at the whole machine.
@@ -33,6 +34,9 @@ def home() -> Iterator[Home]:
         try:
             yield home
         finally:
+            # What a test has had ended by others is still ours as far as this process knows, whose end would start a
+            # daemon to ask.
+            _native.clean_up().wait(60)
             home.shut_down()
         wait_until_nothing_is_left(home.marks())
 
