@@ -7,7 +7,7 @@
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use ebbtide_proto::bytes::Bytes;
 use futures::future::pending;
@@ -88,23 +88,35 @@ struct Shared {
 
 enum Answer {
     Coming(Body),
-    /// It was taken away; the client has not been told yet.
-    CutOff(Status),
+    /// Only the end of it is left, which the client has not read yet: its own, or that it was taken away.
+    Ended(Result<HeaderMap, Status>),
     Over,
 }
 
 impl Shared {
     fn cut_off(&self, status: Status) {
         let mut answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
-        if !matches!(*answer, Answer::Coming(_)) {
-            return;
-        }
-        let coming = std::mem::replace(&mut *answer, Answer::CutOff(status));
+        let Answer::Coming(body) = &mut *answer else { return };
+        // What has come to its end by itself has ended that way, also if its client has read all but the end.
+        let next = Pin::new(body).poll_frame(&mut Context::from_waker(Waker::noop()));
+        let ended = match next {
+            Poll::Ready(None) => Answer::Over,
+            Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => {
+                Answer::Ended(Ok(frame.into_trailers().unwrap_or_default()))
+            }
+            _ => Answer::Ended(trailers(&status)),
+        };
+        let coming = std::mem::replace(&mut *answer, ended);
         drop(answer);
         self.reader.wake();
         // Not under the lock: with it goes what it stands for.
         drop(coming);
     }
+}
+
+fn trailers(status: &Status) -> Result<HeaderMap, Status> {
+    let mut trailers = HeaderMap::new();
+    status.add_header(&mut trailers).map(|()| trailers)
 }
 
 impl HttpBody for Bounded {
@@ -119,12 +131,10 @@ impl HttpBody for Bounded {
         let mut answer = self.shared.answer.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *answer {
             Answer::Coming(body) => Pin::new(body).poll_frame(context),
-            Answer::CutOff(status) => {
-                let mut trailers = HeaderMap::new();
-                let told = status.add_header(&mut trailers);
-                *answer = Answer::Over;
-                Poll::Ready(Some(told.map(|()| Frame::trailers(trailers))))
-            }
+            Answer::Ended(_) => match std::mem::replace(&mut *answer, Answer::Over) {
+                Answer::Ended(end) => Poll::Ready(Some(end.map(Frame::trailers))),
+                _ => Poll::Ready(None),
+            },
             Answer::Over => Poll::Ready(None),
         }
     }
@@ -132,7 +142,7 @@ impl HttpBody for Bounded {
     fn is_end_stream(&self) -> bool {
         match &*self.shared.answer.lock().unwrap_or_else(PoisonError::into_inner) {
             Answer::Coming(body) => body.is_end_stream(),
-            Answer::CutOff(_) => false,
+            Answer::Ended(_) => false,
             Answer::Over => true,
         }
     }
@@ -141,5 +151,46 @@ impl HttpBody for Bounded {
 impl Drop for Bounded {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures::{StreamExt as _, stream};
+    use http_body_util::{BodyExt as _, StreamBody};
+    use tokio::time::{Instant, advance};
+    use tonic::Code;
+
+    use super::*;
+
+    /// What a client gets of an answer in two parts if the call's deadline comes when it has read the first.
+    async fn after_the_first(second: Option<Frame<Bytes>>) -> Option<Code> {
+        let first = stream::iter([Ok::<_, Status>(Frame::data(Bytes::from_static(b"exit")))]);
+        let rest = match second {
+            Some(frame) => stream::iter([Ok(frame)]).left_stream(),
+            None => stream::pending().right_stream(),
+        };
+        let deadline = Some(Deadline(Instant::now() + Duration::from_secs(1)));
+        let bounds = Bounds { deadline, admission: None, command: false };
+        let body = Body::new(StreamBody::new(first.chain(rest)));
+        let mut body = bounds.hold(Response::new(body)).into_body();
+        assert!(body.frame().await.unwrap().unwrap().is_data());
+        advance(Duration::from_secs(2)).await;
+        tokio::task::yield_now().await;
+        let end = body.frame().await?.unwrap().into_trailers().unwrap();
+        assert!(body.frame().await.is_none() && body.is_end_stream());
+        Status::from_header_map(&end).map(|status| status.code())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_has_come_to_its_end_ends_that_way_although_its_deadline_comes_first() {
+        let mut trailers = HeaderMap::new();
+        Status::ok("").add_header(&mut trailers).unwrap();
+        assert_eq!(after_the_first(Some(Frame::trailers(trailers))).await, Some(Code::Ok));
+        assert_eq!(after_the_first(None).await, Some(Code::DeadlineExceeded));
+        let more = Frame::data(Bytes::from_static(b"more"));
+        assert_eq!(after_the_first(Some(more)).await, Some(Code::DeadlineExceeded));
     }
 }
