@@ -13,6 +13,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "proto/coreweave/sandbox/v1/runtime_class.proto",
         "proto/coreweave/sandbox/v1/discovery.proto",
         "proto/ebbtide/v1/ebbtide.proto",
+        "proto/ebbtide/v1/lease.proto",
     ];
     println!("cargo::rerun-if-changed=proto");
     let descriptors = protox::compile(files, ["proto"])?;

@@ -1,8 +1,8 @@
 //! How a sandbox ended and what became of what it held.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use ebbtide_model::{ExitStatus, SandboxId};
+use ebbtide_model::{ExitStatus, Receipt, SandboxId};
 use serde::{Deserialize, Serialize};
 
 /// What ended a sandbox.
@@ -45,17 +45,6 @@ pub enum DestroyOutcome {
     AlreadyGone,
 }
 
-/// What the end of a sandbox released.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Receipt {
-    /// The kinds of what was released, each with how many.
-    pub released: Vec<(String, u32)>,
-    /// How long it took.
-    pub took: Duration,
-    /// What could not be released. Must be nothing.
-    pub left: Vec<Leftover>,
-}
-
 /// How far a sandbox that exists has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
@@ -74,13 +63,4 @@ pub struct Existing {
     pub id: SandboxId,
     /// How far it has come.
     pub phase: Phase,
-}
-
-/// Something that exists and should not.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Leftover {
-    /// Its kind, e.g. `cgroup`.
-    pub kind: String,
-    /// Its name, e.g. a path.
-    pub name: String,
 }

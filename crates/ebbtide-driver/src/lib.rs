@@ -18,10 +18,10 @@ mod plan;
 use async_trait::async_trait;
 use ebbtide_model::{SandboxId, StopOptions};
 
-pub use ebbtide_model::WindowSize;
+pub use ebbtide_model::{Leftover, Receipt, WindowSize};
 
 pub use capacity::Capacity;
-pub use end::{DestroyOutcome, EndCause, EndReport, Existing, Leftover, Phase, Receipt};
+pub use end::{DestroyOutcome, EndCause, EndReport, Existing, Phase};
 pub use error::DriverError;
 pub use exec::{Exec, ExecControl, ExecEvent, ExecEvents, ExecRequest, ExecStdin};
 pub use file::{Content, FileError, FileErrorKind, FileRead, Sink, WriteOptions};

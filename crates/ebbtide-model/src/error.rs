@@ -31,7 +31,7 @@ impl Invalid {
 
 /// The machine-readable reason that travels with an error (`google.rpc.ErrorInfo.reason`).
 ///
-/// The names are those that the public client of the wire protocol knows.
+/// The names are those that the public client of the wire protocol knows, and ours for what it does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorReason {
     /// No sandbox has this id, or its record has been forgotten.
@@ -54,6 +54,16 @@ pub enum ErrorReason {
     BackendUnavailable,
     /// The sandbox is not running, so nothing can be run in it.
     SandboxNotRunning,
+    /// The sandbox is frozen, so nothing can be run in it until it is resumed.
+    SandboxPaused,
+    /// Somebody who lives owns the sandbox, so it cannot be adopted.
+    SandboxOwned,
+    /// The lease's token is not known: forged, of another caller, or given up long ago.
+    LeaseInvalid,
+    /// What a plan was made for has changed since.
+    PlanStale,
+    /// There was a receipt and it is not kept any more, or there is none yet.
+    ReceiptUnavailable,
     /// The command took longer than the caller allowed.
     CommandTimeout,
     /// A path in the sandbox leads to nothing.
@@ -78,7 +88,7 @@ pub enum ErrorReason {
 
 impl ErrorReason {
     /// Every reason.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 25] = [
         Self::SandboxNotFound,
         Self::InvalidRequest,
         Self::RequestIdConflict,
@@ -89,6 +99,11 @@ impl ErrorReason {
         Self::ResourceCeilingExceeded,
         Self::BackendUnavailable,
         Self::SandboxNotRunning,
+        Self::SandboxPaused,
+        Self::SandboxOwned,
+        Self::LeaseInvalid,
+        Self::PlanStale,
+        Self::ReceiptUnavailable,
         Self::CommandTimeout,
         Self::FileNotFound,
         Self::FileIsDirectory,
@@ -114,6 +129,11 @@ impl ErrorReason {
             Self::ResourceCeilingExceeded => "CWSANDBOX_RESOURCE_CEILING_EXCEEDED",
             Self::BackendUnavailable => "CWSANDBOX_BACKEND_UNAVAILABLE",
             Self::SandboxNotRunning => "CWSANDBOX_SANDBOX_NOT_RUNNING",
+            Self::SandboxPaused => "EBBTIDE_SANDBOX_PAUSED",
+            Self::SandboxOwned => "EBBTIDE_SANDBOX_OWNED",
+            Self::LeaseInvalid => "EBBTIDE_LEASE_INVALID",
+            Self::PlanStale => "EBBTIDE_PLAN_STALE",
+            Self::ReceiptUnavailable => "EBBTIDE_RECEIPT_UNAVAILABLE",
             Self::CommandTimeout => "CWSANDBOX_COMMAND_TIMEOUT",
             Self::FileNotFound => "CWSANDBOX_FILE_NOT_FOUND",
             Self::FileIsDirectory => "CWSANDBOX_FILE_IS_DIRECTORY",

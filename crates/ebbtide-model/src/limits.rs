@@ -11,6 +11,10 @@ pub struct Limits {
     pub unowned_lifetime: Duration,
     /// How long a sandbox lives on after its owner has died.
     pub owner_grace: Duration,
+    /// How long a sandbox is kept that its keep policy spares, unless it says so itself.
+    pub keep_for: Duration,
+    /// How long a sandbox of an owner elsewhere lives on when no daemon runs that could hear of the owner.
+    pub daemon_grace: Duration,
     /// The longest grace period a stop may ask for.
     pub max_stop_grace: Duration,
     /// How long the record of an ended sandbox stays readable.
@@ -35,6 +39,8 @@ impl Default for Limits {
             max_lifetime: Duration::from_secs(24 * 3600),
             unowned_lifetime: Duration::from_secs(3600),
             owner_grace: Duration::from_secs(60),
+            keep_for: Duration::from_secs(3600),
+            daemon_grace: Duration::from_secs(15 * 60),
             max_stop_grace: Duration::from_secs(300),
             retention: Duration::from_secs(3600),
             max_command_bytes: 1024 * 1024,

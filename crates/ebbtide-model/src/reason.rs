@@ -12,12 +12,22 @@ pub enum TerminationReason {
     MainExited,
     /// A client asked for it.
     Stopped,
+    /// The session that it was in was closed.
+    SessionClosed,
     /// A client ended a set of sandboxes at once.
     Purged,
     /// Its lifetime was over.
     LifetimeExpired,
     /// The process that owned it died and the grace period was over.
     OwnerGone,
+    /// It had been idle for as long as it may be.
+    Idle,
+    /// It had been kept after its owner's end for as long as that was asked for.
+    KeepExpired,
+    /// Its owner is elsewhere, and no daemon that could hear of it has run for too long.
+    DaemonGone,
+    /// Its main command was killed for want of memory.
+    OutOfMemory,
     /// Its init was killed from outside, or the kernel ended it for want of memory.
     InitKilled,
     /// It could not be made.
@@ -32,12 +42,17 @@ pub enum TerminationReason {
 
 impl TerminationReason {
     /// Every reason.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 15] = [
         Self::MainExited,
         Self::Stopped,
+        Self::SessionClosed,
         Self::Purged,
         Self::LifetimeExpired,
         Self::OwnerGone,
+        Self::Idle,
+        Self::KeepExpired,
+        Self::DaemonGone,
+        Self::OutOfMemory,
         Self::InitKilled,
         Self::CreateFailed,
         Self::HostRestarted,
@@ -50,9 +65,14 @@ impl TerminationReason {
         match self {
             Self::MainExited => "main_exited",
             Self::Stopped => "stopped",
+            Self::SessionClosed => "session_closed",
             Self::Purged => "purged",
             Self::LifetimeExpired => "lifetime_expired",
             Self::OwnerGone => "owner_gone",
+            Self::Idle => "idle",
+            Self::KeepExpired => "keep_expired",
+            Self::DaemonGone => "daemon_gone",
+            Self::OutOfMemory => "out_of_memory",
             Self::InitKilled => "init_killed",
             Self::CreateFailed => "create_failed",
             Self::HostRestarted => "host_restarted",

@@ -4,7 +4,9 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{HOST_IMAGE, OwnerProcess, Principal, SandboxId, SandboxSpec, State, TerminationReason};
+use crate::{
+    HOST_IMAGE, Ownership, Policy, Principal, Receipt, SandboxId, SandboxSpec, State, TerminationReason,
+};
 
 /// How the main command of a sandbox ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,8 +49,10 @@ pub struct SandboxRecord {
     pub principal: Principal,
     /// What was asked for.
     pub spec: SandboxSpec,
-    /// The process whose death ends it, if it has one.
-    pub owner: Option<OwnerProcess>,
+    /// Who stands for it.
+    pub ownership: Ownership,
+    /// What is to become of it when nobody ends it.
+    pub policy: Policy,
     /// Where it is in its life.
     pub state: State,
     /// Why it ended, or why it is ending. `None` while nothing ends it.
@@ -69,6 +73,10 @@ pub struct SandboxRecord {
     pub boot_id: String,
     /// The image that it was made of; `None` until that is known.
     pub made_of: Option<MadeOf>,
+    /// Who ended it, in words, where somebody did.
+    pub ended_by: Option<String>,
+    /// What its end released; `None` until that is over, and where nobody saw it.
+    pub receipt: Option<Receipt>,
     /// The caller's id of the create request, empty if it gave none.
     pub request_id: String,
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::mounted_file::{self, MountedFile};
-use crate::{Invalid, Limits, OwnerProcess, PullCredentials, Resources};
+use crate::{Invalid, Limits, OwnerProcess, Policy, PullCredentials, Resources};
 
 /// The image that every machine has: an allow-list of the host's own directories.
 pub const HOST_IMAGE: &str = "host";
@@ -151,6 +151,7 @@ impl SandboxSpec {
             }
         }
         OwnerProcess::from_annotations(&self.annotations)?;
+        Policy::from_annotations(&self.annotations, limits)?;
         mounted_file::validate(&self.mounted_files, limits)?;
         if let Some(lifetime) = self.max_lifetime
             && (lifetime.is_zero() || lifetime > limits.max_lifetime)

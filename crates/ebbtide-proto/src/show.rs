@@ -149,7 +149,7 @@ fn seconds(duration: Duration) -> i32 {
 
 #[cfg(test)]
 mod tests {
-    use ebbtide_model::{Principal, SandboxId};
+    use ebbtide_model::{Limits, Ownership, Policy, Principal, SandboxId};
 
     use super::*;
 
@@ -158,7 +158,8 @@ mod tests {
             id: SandboxId::generate(),
             principal: Principal::Uid(0),
             spec: SandboxSpec::new("host"),
-            owner: None,
+            ownership: Ownership::Unowned,
+            policy: Policy::of_limits(&Limits::default()),
             state: State::Running,
             reason: None,
             message: String::new(),
@@ -169,6 +170,8 @@ mod tests {
             deadline: UNIX_EPOCH + Duration::from_secs(3700),
             boot_id: String::new(),
             made_of: None,
+            ended_by: None,
+            receipt: None,
             request_id: String::new(),
         }
     }

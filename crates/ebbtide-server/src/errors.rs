@@ -108,7 +108,12 @@ fn code(reason: ErrorReason) -> Code {
         ErrorReason::NotImplemented | ErrorReason::SnapshotNotSupported => Code::Unimplemented,
         ErrorReason::CapacityExhausted => Code::ResourceExhausted,
         ErrorReason::BackendUnavailable => Code::Unavailable,
-        ErrorReason::SandboxNotRunning => Code::FailedPrecondition,
+        ErrorReason::SandboxNotRunning
+        | ErrorReason::SandboxPaused
+        | ErrorReason::SandboxOwned
+        | ErrorReason::PlanStale => Code::FailedPrecondition,
+        ErrorReason::LeaseInvalid => Code::PermissionDenied,
+        ErrorReason::ReceiptUnavailable => Code::NotFound,
         ErrorReason::CommandTimeout => Code::DeadlineExceeded,
         ErrorReason::FileNotFound => Code::NotFound,
         ErrorReason::FileTooLarge => Code::ResourceExhausted,

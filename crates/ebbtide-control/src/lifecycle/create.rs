@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use ebbtide_driver::{Capacity, DriverError, SandboxPlan};
 use ebbtide_model::{
-    Amounts, ErrorReason, Invalid, OwnerProcess, Principal, Quantity, Resources, SandboxId, SandboxRecord,
-    SandboxSpec, State, TerminationReason,
+    Amounts, ErrorReason, Holder, Invalid, OwnerProcess, Ownership, Policy, Principal, Quantity, Resources,
+    SandboxId, SandboxRecord, SandboxSpec, State, TerminationReason,
 };
 use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, sleep_until};
@@ -81,14 +81,21 @@ fn new_record(
     spec: SandboxSpec,
     request_id: &str,
 ) -> Result<SandboxRecord, ControlError> {
-    let owner = OwnerProcess::from_annotations(&spec.annotations)?;
+    let policy = Policy::from_annotations(&spec.annotations, &config.limits)?;
+    let ownership = match OwnerProcess::from_annotations(&spec.annotations)? {
+        _ if policy.detach => Ownership::Detached,
+        Some(process) => Ownership::Owned { by: Holder::process(process) },
+        None => Ownership::Unowned,
+    };
+    let owned = matches!(ownership, Ownership::Owned { .. });
     let created_at = now();
     Ok(SandboxRecord {
         id: SandboxId::generate(),
         principal: principal.clone(),
-        deadline: created_at + spec.lifetime(owner.is_some(), &config.limits),
+        deadline: created_at + spec.lifetime(owned, &config.limits),
         spec,
-        owner,
+        ownership,
+        policy,
         state: State::Pending,
         reason: None,
         message: String::new(),
@@ -98,6 +105,8 @@ fn new_record(
         ended_at: None,
         boot_id: config.boot_id.clone(),
         made_of: None,
+        ended_by: None,
+        receipt: None,
         request_id: request_id.to_owned(),
     })
 }
@@ -178,7 +187,8 @@ fn resolve(
         return Err(expired());
     }
     let waited = now().duration_since(record.created_at).is_ok_and(|age| age > LONG_AGO);
-    if (resumed || waited) && record.owner.is_some_and(owner::is_gone) {
+    let owner = record.ownership.holder().and_then(|holder| holder.process);
+    if (resumed || waited) && owner.is_some_and(owner::is_gone) {
         return Err(
             Ending::new(TerminationReason::OwnerGone).with_message("its owner died before it was made")
         );
@@ -197,8 +207,8 @@ fn resolve(
         files: record.spec.mounted_files,
         resources,
         lifetime,
-        owner: record.owner,
-        owner_grace: engine.config.limits.owner_grace,
+        owner,
+        owner_grace: record.policy.orphan_grace,
     })
 }
 

@@ -5,22 +5,28 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ebbtide_model::{SandboxRecord, State, TerminationReason};
+use ebbtide_model::{
+    Holder, Limits, OwnerProcess, Ownership, Policy, SandboxRecord, State, TerminationReason,
+};
 use rusqlite::types::{FromSqlError, Type};
 use rusqlite::{OptionalExtension as _, Row, named_params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// The columns in the order that [`record`] reads them. After them it reads `made_of`, which the ledger of an earlier
-/// version does not have.
+/// The columns in the order that [`record`] reads them; after them it reads the [`LATER`] ones.
 pub(super) const COLUMNS: &str = "id, principal, request_id, state, reason, message, exit_code, created, started, \
                                   ended, deadline, kill_at, boot_id, owner, spec";
 
+/// The columns that the ledger of an earlier version does not have.
+pub(super) const LATER: &str = "made_of, ownership, policy, ended_by, receipt";
+/// What stands for [`LATER`] where they are not there.
+pub(super) const NOT_LATER: &str = "NULL, NULL, NULL, NULL, NULL";
+
 pub(super) const INSERT: &str = "
 INSERT INTO sandbox (id, principal, request_id, state, reason, message, exit_code, created, started, ended, deadline,
-    kill_at, boot_id, owner, tags, spec)
+    kill_at, boot_id, ownership, policy, tags, spec)
 VALUES (:id, :principal, :request_id, :state, :reason, :message, :exit_code, :created, :started, :ended, :deadline,
-    NULL, :boot_id, :owner, :tags, :spec)
+    NULL, :boot_id, :ownership, :policy, :tags, :spec)
 ON CONFLICT DO NOTHING";
 
 /// A record with what only the engine needs to know of it.
@@ -103,22 +109,26 @@ fn insert_row(connection: &rusqlite::Connection, record: &SandboxRecord) -> Resu
         ":ended": record.ended_at.map(millis),
         ":deadline": millis(record.deadline),
         ":boot_id": record.boot_id,
-        ":owner": record.owner.as_ref().map(json).transpose()?,
+        ":ownership": json(&record.ownership)?,
+        ":policy": json(&record.policy)?,
         ":tags": json(&record.spec.tags)?,
         ":spec": json(&record.spec)?,
     })?;
     Ok(rows == 1)
 }
 
-/// Reads the [`COLUMNS`] of a row, and `made_of`.
+/// Reads the [`COLUMNS`] of a row, and the [`LATER`] ones.
 pub(super) fn record(row: &Row<'_>) -> Result<Stored, rusqlite::Error> {
     let state = named(row, 3, State::ALL, State::as_str)?;
     let reason = match row.get_ref(4)? {
         rusqlite::types::ValueRef::Null => None,
         _ => Some(named(row, 4, TerminationReason::ALL, TerminationReason::as_str)?),
     };
-    let owner: Option<String> = row.get(13)?;
-    let made_of: Option<String> = row.get(15)?;
+    let ownership = match json_in(row, 16)? {
+        Some(ownership) => ownership,
+        None => json_in::<OwnerProcess>(row, 13)?
+            .map_or(Ownership::Unowned, |process| Ownership::Owned { by: Holder::process(process) }),
+    };
     let record = SandboxRecord {
         id: parsed(row, 0)?,
         principal: parsed(row, 1)?,
@@ -132,15 +142,23 @@ pub(super) fn record(row: &Row<'_>) -> Result<Stored, rusqlite::Error> {
         ended_at: row.get::<_, Option<i64>>(9)?.map(from_millis),
         deadline: from_millis(row.get(10)?),
         boot_id: row.get(12)?,
-        owner: owner.map(|text| unjson(13, &text)).transpose()?,
+        ownership,
+        policy: json_in(row, 17)?.unwrap_or_else(|| Policy::of_limits(&Limits::default())),
         spec: unjson(14, row.get_ref(14)?.as_str()?)?,
-        made_of: made_of.map(|text| unjson(15, &text)).transpose()?,
+        made_of: json_in(row, 15)?,
+        ended_by: row.get(18)?,
+        receipt: json_in(row, 19)?,
     };
     Ok(Stored { record, kill_at: row.get::<_, Option<i64>>(11)?.map(from_millis) })
 }
 
 pub(super) fn json<T: Serialize>(value: &T) -> Result<String, rusqlite::Error> {
     serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
+}
+
+fn json_in<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> Result<Option<T>, rusqlite::Error> {
+    let text: Option<String> = row.get(column)?;
+    text.map(|text| unjson(column, &text)).transpose()
 }
 
 fn unjson<T: DeserializeOwned>(column: usize, text: &str) -> Result<T, rusqlite::Error> {

@@ -202,6 +202,9 @@ impl Store {
                 ":ended": ended,
                 ":kill_at": kill_at,
                 ":made_of": record.made_of.as_ref().map(codec::json).transpose()?,
+                ":ownership": codec::json(&record.ownership)?,
+                ":ended_by": record.ended_by,
+                ":receipt": record.receipt.as_ref().map(codec::json).transpose()?,
             })
         };
         match run().map_err(self.fail(step))? {
@@ -233,5 +236,6 @@ impl Store {
 /// All that changes of a record. A record that has ended is never touched.
 const UPDATE: &str = "
 UPDATE sandbox SET state = :state, reason = :reason, message = :message, exit_code = :exit_code, started = :started,
-    ended = :ended, kill_at = coalesce(:kill_at, kill_at), made_of = coalesce(:made_of, made_of)
+    ended = :ended, kill_at = coalesce(:kill_at, kill_at), made_of = coalesce(:made_of, made_of),
+    ownership = :ownership, ended_by = coalesce(:ended_by, ended_by), receipt = coalesce(:receipt, receipt)
 WHERE id = :id AND ended IS NULL";

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use ebbtide_model::{Principal, SandboxId, SandboxRecord, State};
 use rusqlite::{Connection, OptionalExtension, named_params};
 
-use super::codec::{COLUMNS, Stored, json, millis, record, restore_files};
+use super::codec::{COLUMNS, LATER, NOT_LATER, Stored, json, millis, record, restore_files};
 use super::{LedgerError, schema};
 
 type Answer<T> = Result<T, rusqlite::Error>;
@@ -24,7 +24,7 @@ pub(crate) struct Cursor<'a> {
 
 pub(super) fn get(connection: &Connection, id: &SandboxId) -> Answer<Option<Stored>> {
     connection
-        .prepare_cached(&format!("SELECT {COLUMNS}, made_of FROM sandbox WHERE id = ?1"))?
+        .prepare_cached(&format!("SELECT {COLUMNS}, {LATER} FROM sandbox WHERE id = ?1"))?
         .query_row([id.as_str()], record)
         .optional()
 }
@@ -36,7 +36,7 @@ pub(super) fn by_request_id(
 ) -> Answer<Option<Stored>> {
     connection
         .prepare_cached(&format!(
-            "SELECT {COLUMNS}, made_of FROM sandbox WHERE principal = ?1 AND request_id = ?2 AND request_id <> ''"
+            "SELECT {COLUMNS}, {LATER} FROM sandbox WHERE principal = ?1 AND request_id = ?2 AND request_id <> ''"
         ))?
         .query_row((principal.to_string(), request_id), record)
         .optional()
@@ -44,7 +44,7 @@ pub(super) fn by_request_id(
 
 pub(super) fn live(connection: &Connection) -> Answer<Vec<Stored>> {
     let mut live: Vec<Stored> = connection
-        .prepare_cached(&format!("SELECT {COLUMNS}, made_of FROM sandbox WHERE ended IS NULL ORDER BY id"))?
+        .prepare_cached(&format!("SELECT {COLUMNS}, {LATER} FROM sandbox WHERE ended IS NULL ORDER BY id"))?
         .query_map([], record)?
         .collect::<Result<_, _>>()?;
     live.iter_mut().try_for_each(|stored| restore_files(connection, &mut stored.record))?;
@@ -54,7 +54,7 @@ pub(super) fn live(connection: &Connection) -> Answer<Vec<Stored>> {
 pub(super) fn page(connection: &Connection, cursor: &Cursor<'_>) -> Answer<Vec<SandboxRecord>> {
     let (beyond, order) = if cursor.descending { ("<", "DESC") } else { (">", "ASC") };
     let sql = format!(
-        "SELECT {COLUMNS}, made_of FROM sandbox
+        "SELECT {COLUMNS}, {LATER} FROM sandbox
          WHERE ended IS NOT NULL AND principal = :principal
              AND (:after IS NULL OR id {beyond} :after)
              AND (:state IS NULL OR state = :state)
@@ -83,13 +83,13 @@ pub(super) fn expired(connection: &Connection, before: SystemTime, limit: usize)
     ids.filter_map(|id| id.map(|id| id.parse().ok()).transpose()).collect()
 }
 
-/// Every record of the ledger at `path`, oldest first, but for the image that it was made of; works beside the daemon
+/// Every record of the ledger at `path`, oldest first, without what earlier forms do not have; works beside the daemon
 /// that writes it, which may be an earlier one.
 pub(crate) fn read_all(path: &Path) -> Result<Vec<SandboxRecord>, LedgerError> {
     let connection = schema::open_read_only(path)?;
     let read = || -> Answer<Vec<SandboxRecord>> {
         connection
-            .prepare(&format!("SELECT {COLUMNS}, NULL FROM sandbox ORDER BY id"))?
+            .prepare(&format!("SELECT {COLUMNS}, {NOT_LATER} FROM sandbox ORDER BY id"))?
             .query_map([], |row| record(row).map(|entry| entry.record))?
             .collect()
     };

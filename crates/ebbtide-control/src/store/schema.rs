@@ -14,7 +14,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::LedgerError;
 
 /// The form that this version writes.
-pub(super) const VERSION: i64 = 3;
+pub(super) const VERSION: i64 = 4;
 
 /// Spec and owner never change and are only read whole, so they are JSON; all that changes or is searched for is
 /// a column. `ended` is set in the same breath as a terminal state, and is what terminal means in queries.
@@ -50,7 +50,10 @@ PRAGMA user_version = 1;
 /// sandbox runs, since a create may have to be gone on with by another daemon.
 ///
 /// 3: the image that a sandbox was made of. Until then there was none but the host's own programs.
-const MIGRATIONS: [&str; 2] = [
+///
+/// 4: leases; who stands for a sandbox, what is to become of it, who ended it and what that released. `owner` is read of
+/// sandboxes of an earlier form only. A lease's token is kept as its digest, so that who reads the ledger cannot use it.
+const MIGRATIONS: [&str; 3] = [
     "
 CREATE TABLE mounted (
     id      TEXT PRIMARY KEY,
@@ -66,6 +69,21 @@ ALTER TABLE sandbox ADD COLUMN made_of TEXT;
 UPDATE sandbox SET made_of = '{"digest":null,"command":[]}';
 PRAGMA user_version = 3;
 "#,
+    "
+CREATE TABLE lease (
+    id        TEXT PRIMARY KEY,
+    principal TEXT NOT NULL,
+    token     BLOB NOT NULL UNIQUE,
+    boot_id   TEXT NOT NULL,
+    holder    TEXT NOT NULL,
+    lost      INTEGER
+) STRICT;
+ALTER TABLE sandbox ADD COLUMN ownership TEXT;
+ALTER TABLE sandbox ADD COLUMN policy TEXT;
+ALTER TABLE sandbox ADD COLUMN ended_by TEXT;
+ALTER TABLE sandbox ADD COLUMN receipt TEXT;
+PRAGMA user_version = 4;
+",
 ];
 
 /// Opens the ledger for writing, and makes it if there is none.

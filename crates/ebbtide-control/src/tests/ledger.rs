@@ -48,7 +48,13 @@ async fn a_ledger_of_a_newer_version_is_refused_and_left_alone() {
 async fn a_ledger_of_the_first_version_is_brought_up_to_date_with_all_that_it_holds() {
     let home = filled().await;
     let ledger = Connection::open(&home.config.ledger).unwrap();
-    ledger.execute_batch("DROP TRIGGER mounted_made; DROP TABLE mounted; ALTER TABLE sandbox DROP COLUMN made_of; PRAGMA user_version = 1").unwrap();
+    ledger.execute_batch("DROP TRIGGER mounted_made; DROP TABLE mounted; DROP TABLE lease;").unwrap();
+    for column in ["made_of", "ownership", "policy", "ended_by", "receipt"] {
+        ledger.execute_batch(&format!("ALTER TABLE sandbox DROP COLUMN {column}")).unwrap();
+    }
+    ledger
+        .execute_batch(r#"UPDATE sandbox SET owner = '{"pid":7,"start_time":9}'; PRAGMA user_version = 1"#)
+        .unwrap();
     drop(ledger);
     let before = ledger::read_only(&home.config.ledger).unwrap();
     let control = home.open().await;
@@ -58,7 +64,8 @@ async fn a_ledger_of_the_first_version_is_brought_up_to_date_with_all_that_it_ho
     assert!(control.open_read(&ME, id.as_str(), "/etc/x").await.is_ok());
     assert_eq!(before.len(), 200);
     for record in before {
-        assert!(control.get(&ME, record.id.as_str()).await.is_ok());
+        let owner = control.get(&ME, record.id.as_str()).await.unwrap().ownership;
+        assert_eq!(owner.holder().and_then(|holder| holder.process).unwrap().pid, 7);
     }
 }
 

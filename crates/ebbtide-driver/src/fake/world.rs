@@ -167,8 +167,11 @@ impl World {
         if self.state().sandboxes.remove(id).is_none() {
             return Ok(DestroyOutcome::AlreadyGone);
         }
-        let receipt =
-            Receipt { released: vec![("sandbox".to_owned(), 1)], took: start.elapsed(), left: Vec::new() };
+        let receipt = Receipt {
+            released: vec![("sandbox".to_owned(), 1)],
+            took: start.elapsed(),
+            ..Receipt::default()
+        };
         Ok(DestroyOutcome::Destroyed { receipt, report })
     }
 

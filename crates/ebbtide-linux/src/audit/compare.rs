@@ -105,7 +105,7 @@ fn missing(walk: &Walk, records: &[SandboxRecord]) -> Vec<Missing> {
 mod tests {
     use std::time::SystemTime;
 
-    use ebbtide_model::{Principal, SandboxId, SandboxSpec};
+    use ebbtide_model::{Limits, Ownership, Policy, Principal, SandboxId, SandboxSpec};
 
     use super::super::LiveView;
     use super::*;
@@ -115,7 +115,8 @@ mod tests {
             id: SandboxId::generate(),
             principal: Principal::Uid(0),
             spec: SandboxSpec::new("host"),
-            owner: None,
+            ownership: Ownership::Unowned,
+            policy: Policy::of_limits(&Limits::default()),
             state,
             reason: None,
             message: String::new(),
@@ -125,6 +126,8 @@ mod tests {
             ended_at: None,
             deadline: SystemTime::UNIX_EPOCH,
             made_of: None,
+            ended_by: None,
+            receipt: None,
             boot_id: "boot".into(),
             request_id: String::new(),
         }

@@ -192,7 +192,7 @@ impl Inner {
                 self.launcher.forget(id);
                 let Destroyed { record, released, took, left } = destroyed;
                 Ok(DestroyOutcome::Destroyed {
-                    receipt: Receipt { released, took, left },
+                    receipt: Receipt { released, took, left, ..Receipt::default() },
                     report: killed_now(record),
                 })
             }
