@@ -98,7 +98,7 @@ impl ControlError {
 fn driver_reason(error: &DriverError) -> ErrorReason {
     match error {
         DriverError::NotFound(_) => ErrorReason::SandboxNotFound,
-        DriverError::NotRunning(_) => ErrorReason::SandboxNotRunning,
+        DriverError::NotRunning(_) | DriverError::Paused(_) => ErrorReason::SandboxNotRunning,
         DriverError::UnknownImage { .. }
         | DriverError::ImageGone { .. }
         | DriverError::UnknownUser { .. }

@@ -154,14 +154,14 @@ fn take_up(
             (State::Pending | State::Creating, None | Some(Phase::Made)) => {
                 (Outcome::Resumed, Begin::Create { resumed: true })
             }
-            (State::Pending | State::Creating, Some(Phase::Running | Phase::Ended)) => {
+            (State::Pending | State::Creating, Some(Phase::Running | Phase::Paused | Phase::Ended)) => {
                 sandbox.claimed();
                 // The mark that would say when was not written yet, so that was within moments of its creation.
                 sandbox.started(record.created_at);
                 engine.mark_soon(sandbox);
                 (adopted(phase), Begin::Watch)
             }
-            (State::Running | State::Paused, Some(Phase::Running | Phase::Ended)) => {
+            (State::Running | State::Paused, Some(Phase::Running | Phase::Paused | Phase::Ended)) => {
                 (adopted(phase), Begin::Watch)
             }
             // It has run, so its main command must not be started a second time.

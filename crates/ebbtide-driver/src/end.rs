@@ -16,6 +16,10 @@ pub enum EndCause {
     LifetimeExpired,
     /// Its owner died and the grace period was over.
     OwnerGone,
+    /// No driver had attended to it for the grace of [`crate::DeadMansSwitch::Daemon`].
+    DaemonGone,
+    /// The kernel killed its main command for want of memory.
+    OutOfMemory,
     /// Its init was killed from outside.
     InitKilled,
 }
@@ -52,6 +56,8 @@ pub enum Phase {
     Made,
     /// Commands can be run in it.
     Running,
+    /// Its processes are frozen by [`crate::Driver::pause`]. Its deadlines hold.
+    Paused,
     /// Its end has begun (a stop with grace, say) or is over; [`crate::Driver::ended`] tells.
     Ended,
 }

@@ -17,6 +17,9 @@ pub enum DriverError {
     /// The sandbox is there but nothing can be run in it any more, or not yet.
     #[error("sandbox {0} is not running")]
     NotRunning(SandboxId),
+    /// The sandbox is paused, so nothing can be run in it.
+    #[error("sandbox {0} is paused; resume it first")]
+    Paused(SandboxId),
     /// The image's name is not known.
     #[error("image {image:?} is not known here; {help}")]
     UnknownImage {

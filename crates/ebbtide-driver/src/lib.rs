@@ -26,7 +26,7 @@ pub use error::DriverError;
 pub use exec::{Exec, ExecControl, ExecEvent, ExecEvents, ExecRequest, ExecStdin};
 pub use file::{Content, FileError, FileErrorKind, FileRead, Sink, WriteOptions};
 pub use log::{LogBefore, LogMark, LogRecord, LogStream, MainLog};
-pub use plan::{LayeredRoot, RootImage, SandboxPlan};
+pub use plan::{DeadMansSwitch, LayeredRoot, RootImage, SandboxPlan};
 
 /// Runs sandboxes.
 ///
@@ -47,6 +47,9 @@ pub trait Driver: Send + Sync + 'static {
     async fn create(&self, plan: &SandboxPlan) -> Result<(), DriverError>;
 
     /// Runs a command in a running sandbox. Dropping the returned [`Exec`] ends the command.
+    ///
+    /// # Errors
+    /// [`DriverError::Paused`] in a paused one; so do the calls about files.
     async fn exec(&self, id: &SandboxId, request: ExecRequest) -> Result<Exec, DriverError>;
 
     /// Opens a regular file of a running sandbox for reading.
@@ -87,6 +90,23 @@ pub trait Driver: Send + Sync + 'static {
     /// Returns at once; [`Driver::ended`] tells when it is over. A sandbox that is gone is [`DriverError::NotFound`].
     /// A later stop can shorten the grace; one after the end changes nothing.
     async fn stop(&self, id: &SandboxId, options: StopOptions) -> Result<(), DriverError>;
+
+    /// Replaces the dead man's switch of a running or paused sandbox: a grace that runs ends, and the new switch holds
+    /// from now on. Also how a driver attends again to a sandbox that an earlier one has attended to.
+    ///
+    /// # Errors
+    /// [`DriverError::NotRunning`] once its end has begun, whatever began it.
+    async fn guard(&self, id: &SandboxId, switch: DeadMansSwitch) -> Result<(), DriverError>;
+
+    /// Freezes every process of a running sandbox, and never what holds its deadlines: they fire as ever. Returns once
+    /// all are frozen; one that is paused already is no error. A stop thaws it, so that its grace is worth something.
+    ///
+    /// # Errors
+    /// The sandbox runs on as before.
+    async fn pause(&self, id: &SandboxId) -> Result<(), DriverError>;
+
+    /// Thaws a paused sandbox; one that runs is no error.
+    async fn resume(&self, id: &SandboxId) -> Result<(), DriverError>;
 
     /// Waits, without bound, until the sandbox has ended: its main command, a deadline, a stop, or a fault.
     ///

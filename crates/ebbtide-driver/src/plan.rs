@@ -26,10 +26,29 @@ pub struct SandboxPlan {
     pub resources: EffectiveResources,
     /// How long it may live from now on. The sandbox itself enforces it, whatever becomes of the daemon.
     pub lifetime: Duration,
-    /// The local process whose death starts [`SandboxPlan::owner_grace`], enforced by the sandbox itself.
-    pub owner: Option<OwnerProcess>,
-    /// How long it lives on after the owner's death.
-    pub owner_grace: Duration,
+    /// What else ends it although nobody asks for it, from now on.
+    pub switch: DeadMansSwitch,
+}
+
+/// What ends a sandbox although nobody asks for it, besides its lifetime. Held by the sandbox itself, whatever becomes
+/// of the daemon, and also while it is paused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeadMansSwitch {
+    /// Only its lifetime ends it.
+    Off,
+    /// It ends a grace after the death of a local process.
+    Process {
+        /// The process.
+        process: OwnerProcess,
+        /// How long it lives on after that.
+        grace: Duration,
+    },
+    /// Its owner is elsewhere and the daemon speaks for it: it ends once no driver has attended to it for a grace. The
+    /// driver that made it, or was the last to [`crate::Driver::guard`] it so, attends to it for as long as it is there.
+    Daemon {
+        /// How long it lives on unattended.
+        grace: Duration,
+    },
 }
 
 /// What a sandbox's root file system is made of.

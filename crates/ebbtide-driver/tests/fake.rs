@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use ebbtide_driver::fake::{Call, FakeDriver};
 use ebbtide_driver::{
-    DestroyOutcome, Driver, DriverError, EndCause, ExecEvent, ExecRequest, Leftover, Phase, RootImage,
-    SandboxPlan,
+    DeadMansSwitch, DestroyOutcome, Driver, DriverError, EndCause, ExecEvent, ExecRequest, Leftover, Phase,
+    RootImage, SandboxPlan,
 };
 use ebbtide_model::{Command, EffectiveResources, ExitStatus, SandboxId};
 
@@ -25,8 +25,7 @@ fn idle() -> SandboxPlan {
         files: Vec::new(),
         resources: EffectiveResources::default(),
         lifetime: Duration::from_secs(60),
-        owner: None,
-        owner_grace: Duration::from_secs(60),
+        switch: DeadMansSwitch::Off,
     }
 }
 

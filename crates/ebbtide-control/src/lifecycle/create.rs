@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ebbtide_driver::{Capacity, DriverError, SandboxPlan};
+use ebbtide_driver::{Capacity, DeadMansSwitch, DriverError, SandboxPlan};
 use ebbtide_model::{
     Amounts, ErrorReason, Holder, Invalid, OwnerProcess, Ownership, Policy, Principal, Quantity, Resources,
     SandboxId, SandboxRecord, SandboxSpec, State, TerminationReason,
@@ -207,8 +207,10 @@ fn resolve(
         files: record.spec.mounted_files,
         resources,
         lifetime,
-        owner,
-        owner_grace: record.policy.orphan_grace,
+        switch: match owner {
+            None => DeadMansSwitch::Off,
+            Some(process) => DeadMansSwitch::Process { process, grace: record.policy.orphan_grace },
+        },
     })
 }
 

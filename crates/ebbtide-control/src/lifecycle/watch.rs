@@ -57,6 +57,8 @@ fn reason(cause: EndCause) -> TerminationReason {
         EndCause::Stopped => TerminationReason::Stopped,
         EndCause::LifetimeExpired => TerminationReason::LifetimeExpired,
         EndCause::OwnerGone => TerminationReason::OwnerGone,
+        EndCause::DaemonGone => TerminationReason::DaemonGone,
+        EndCause::OutOfMemory => TerminationReason::OutOfMemory,
         EndCause::InitKilled => TerminationReason::InitKilled,
     }
 }

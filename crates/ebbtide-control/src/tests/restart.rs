@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ebbtide_driver::fake::Call;
-use ebbtide_driver::{Driver, DriverError, RootImage, SandboxPlan};
+use ebbtide_driver::{DeadMansSwitch, Driver, DriverError, RootImage, SandboxPlan};
 use ebbtide_model::{
     EffectiveResources, MountedFile, OwnerProcess, SandboxId, State, StopOptions, TerminationReason,
 };
@@ -22,8 +22,7 @@ fn plan(id: &SandboxId, spec: &SandboxSpec) -> SandboxPlan {
         files: Vec::new(),
         resources: EffectiveResources::default(),
         lifetime: Duration::from_secs(60),
-        owner: None,
-        owner_grace: Duration::ZERO,
+        switch: DeadMansSwitch::Off,
     }
 }
 

@@ -10,8 +10,8 @@ use tokio::io::AsyncWriteExt;
 
 use super::{Harness, scripts};
 use crate::{
-    DestroyOutcome, Driver, DriverError, EndReport, Exec, ExecEvent, ExecRequest, ExecStdin, Phase,
-    RootImage, SandboxPlan,
+    DeadMansSwitch, DestroyOutcome, Driver, DriverError, EndReport, Exec, ExecEvent, ExecRequest, ExecStdin,
+    Phase, RootImage, SandboxPlan,
 };
 
 /// Why a check did not pass.
@@ -163,8 +163,7 @@ impl<'a> Context<'a> {
                 ..EffectiveResources::default()
             },
             lifetime: Duration::from_secs(120),
-            owner: None,
-            owner_grace: Duration::from_secs(60),
+            switch: DeadMansSwitch::Off,
         }
     }
 

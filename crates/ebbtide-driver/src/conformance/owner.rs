@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use ebbtide_model::OwnerProcess;
 
 use super::context::{Context, Failure, ensure, ensure_eq, words};
-use crate::{EndCause, Phase, SandboxPlan};
+use crate::{DeadMansSwitch, EndCause, Phase, SandboxPlan};
 
 const GRACE: Duration = Duration::from_secs(1);
 /// What clocks may differ by.
@@ -48,8 +48,9 @@ pub(super) async fn dead_owner_is_not_taken_for_alive(context: &Context<'_>) -> 
     Ok(())
 }
 
-fn owned(context: &Context<'_>, owner: OwnerProcess, owner_grace: Duration) -> SandboxPlan {
-    SandboxPlan { owner: Some(owner), owner_grace, ..context.plan(words(&["sleep", "300"])) }
+fn owned(context: &Context<'_>, process: OwnerProcess, grace: Duration) -> SandboxPlan {
+    let switch = DeadMansSwitch::Process { process, grace };
+    SandboxPlan { switch, ..context.plan(words(&["sleep", "300"])) }
 }
 
 /// A process of this machine that owns a sandbox; it dies when it is dropped.

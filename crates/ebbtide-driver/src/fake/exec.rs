@@ -10,9 +10,7 @@ use tokio::sync::mpsc;
 use super::process::{Io, Output, Process};
 use super::sandbox::Sandbox;
 use super::terminal::{self, Keyboard, Terminal};
-use crate::{
-    DriverError, Exec, ExecControl, ExecEvent, ExecEvents, ExecRequest, ExecStdin, Phase, WindowSize,
-};
+use crate::{DriverError, Exec, ExecControl, ExecEvent, ExecEvents, ExecRequest, ExecStdin, WindowSize};
 
 /// How many events, of at most 16 KiB each, wait for a caller that does not ask.
 const PIPE: usize = 4;
@@ -21,9 +19,7 @@ const STDIN_BYTES: usize = 64 * 1024;
 const HUNG_UP_GRACE: Duration = Duration::from_secs(2);
 
 pub(super) fn exec(sandbox: &Arc<Sandbox>, request: ExecRequest) -> Result<Exec, DriverError> {
-    if sandbox.phase() != Phase::Running {
-        return Err(DriverError::NotRunning(sandbox.plan.id.clone()));
-    }
+    sandbox.running()?;
     let (sender, events) = mpsc::channel(PIPE);
     let (write_end, read_end) = tokio::io::duplex(STDIN_BYTES);
     let (stdout, stderr) = (Output::Stdout(sender.clone()), Output::Stderr(sender.clone()));

@@ -7,18 +7,11 @@ use async_trait::async_trait;
 
 use super::programs::{DIRECTORIES, FILES};
 use super::sandbox::Sandbox;
-use crate::{Content, DriverError, FileErrorKind, FileRead, Phase, Sink, WriteOptions};
+use crate::{Content, DriverError, FileErrorKind, FileRead, Sink, WriteOptions};
 
 /// How much comes at once.
 const CHUNK: usize = 16 * 1024;
 const NEW_FILE: u32 = 0o644;
-
-fn running(sandbox: &Sandbox) -> Result<(), DriverError> {
-    match sandbox.phase() {
-        Phase::Running => Ok(()),
-        _ => Err(DriverError::NotRunning(sandbox.plan.id.clone())),
-    }
-}
 
 /// The path without a slash at its end, from the root on.
 fn absolute(path: &str) -> String {
@@ -37,7 +30,7 @@ fn leads_through_a_file(sandbox: &Sandbox, path: &str) -> bool {
 }
 
 pub(super) fn open_read(sandbox: &Arc<Sandbox>, path: &str) -> Result<FileRead, DriverError> {
-    running(sandbox)?;
+    sandbox.running()?;
     let file = absolute(path);
     let content = sandbox.files().get(&file).cloned();
     let Some(content) = content else {
@@ -74,7 +67,7 @@ pub(super) fn open_write(
     path: &str,
     options: WriteOptions,
 ) -> Result<Box<dyn Sink>, DriverError> {
-    running(sandbox)?;
+    sandbox.running()?;
     let file = absolute(path);
     let mounted = sandbox.plan.files.iter().any(|mounted| mounted.path == file);
     let kind = match () {
@@ -91,7 +84,7 @@ pub(super) fn open_write(
 }
 
 pub(super) fn pack(sandbox: &Arc<Sandbox>, path: &str) -> Result<Box<dyn Content>, DriverError> {
-    running(sandbox)?;
+    sandbox.running()?;
     let directory = absolute(path);
     if !is_directory(sandbox, &directory) {
         return Err(match open_read(sandbox, path) {
@@ -114,7 +107,7 @@ pub(super) fn pack(sandbox: &Arc<Sandbox>, path: &str) -> Result<Box<dyn Content
 }
 
 pub(super) fn unpack(sandbox: &Arc<Sandbox>, path: &str) -> Result<Box<dyn Sink>, DriverError> {
-    running(sandbox)?;
+    sandbox.running()?;
     let directory = absolute(path);
     if sandbox.files().contains_key(&directory) || leads_through_a_file(sandbox, &directory) {
         return Err(FileErrorKind::NotDirectory.at(path).into());
@@ -139,7 +132,7 @@ struct Gathering {
 #[async_trait]
 impl Sink for Gathering {
     async fn write(&mut self, bytes: &[u8]) -> Result<(), DriverError> {
-        running(&self.sandbox)?;
+        self.sandbox.running()?;
         self.bytes.extend(bytes);
         Ok(())
     }
@@ -150,7 +143,7 @@ impl Sink for Gathering {
     }
 
     async fn commit(self: Box<Self>) -> Result<(), DriverError> {
-        running(&self.sandbox)?;
+        self.sandbox.running()?;
         match &self.target {
             Target::File { path, options } => {
                 let found = self.bytes.len() as u64;

@@ -1,7 +1,7 @@
 //! A driver that runs sandboxes in memory, for tests of the layers above a driver and of the conformance kit.
 //!
 //! No process is ever started. Commands are simulated: a few programs (`true`, `false`, `echo`, `cat`, `sleep`,
-//! `seq`, `pwd`, `id`, `kill`, `test -e`, `test -t`, `stty size`) and a small `sh -c` (see `shell`). Everything that would live in the kernel
+//! `seq`, `pwd`, `id`, `kill`, `test -e`, `test -t`, `stty size`, `tail /dev/zero`) and a small `sh -c` (see `shell`). Everything that would live in the kernel
 //! lives in a [`World`], which outlives the driver: a second [`FakeDriver`] on the same world is what a daemon
 //! sees after its restart. The world's timers run on the tokio runtime that called [`Driver::create`].
 
@@ -13,6 +13,8 @@ mod process;
 mod programs;
 mod sandbox;
 mod shell;
+mod signals;
+mod switch;
 mod terminal;
 mod world;
 
@@ -25,14 +27,16 @@ use ebbtide_model::{SandboxId, StopOptions};
 pub use world::{Call, World};
 
 use crate::{
-    Capacity, Content, DestroyOutcome, Driver, DriverError, EndReport, Exec, ExecRequest, Existing, FileRead,
-    Leftover, MainLog, SandboxPlan, Sink, WriteOptions,
+    Capacity, Content, DeadMansSwitch, DestroyOutcome, Driver, DriverError, EndReport, Exec, ExecRequest,
+    Existing, FileRead, Leftover, MainLog, SandboxPlan, Sink, WriteOptions,
 };
 
 /// A driver whose sandboxes live in memory.
 #[derive(Debug)]
 pub struct FakeDriver {
     world: Arc<World>,
+    /// Gone with the driver: sandboxes that it attends to know it by this.
+    handle: Arc<()>,
 }
 
 impl FakeDriver {
@@ -43,7 +47,7 @@ impl FakeDriver {
 
     /// A driver on a world that exists, as after a restart of the daemon.
     pub fn on(world: Arc<World>) -> Self {
-        Self { world }
+        Self { world, handle: Arc::default() }
     }
 
     /// What would live in the kernel.
@@ -76,8 +80,8 @@ impl Driver for FakeDriver {
 
     async fn create(&self, plan: &SandboxPlan) -> Result<(), DriverError> {
         self.world.called(Call::Create)?;
-        let (world, plan) = (Arc::clone(&self.world), plan.clone());
-        finish("create", async move { world.create(plan).await }).await
+        let (world, plan, handle) = (Arc::clone(&self.world), plan.clone(), Arc::downgrade(&self.handle));
+        finish("create", async move { world.create(plan, handle).await }).await
     }
 
     async fn exec(&self, id: &SandboxId, request: ExecRequest) -> Result<Exec, DriverError> {
@@ -114,6 +118,21 @@ impl Driver for FakeDriver {
         self.world.called(Call::Stop)?;
         self.world.find(id)?.stop(options.grace);
         Ok(())
+    }
+
+    async fn guard(&self, id: &SandboxId, switch: DeadMansSwitch) -> Result<(), DriverError> {
+        self.world.called(Call::Guard)?;
+        self.world.find(id)?.guard(switch, Arc::downgrade(&self.handle))
+    }
+
+    async fn pause(&self, id: &SandboxId) -> Result<(), DriverError> {
+        self.world.called(Call::Pause)?;
+        self.world.find(id)?.freeze(true)
+    }
+
+    async fn resume(&self, id: &SandboxId) -> Result<(), DriverError> {
+        self.world.called(Call::Pause)?;
+        self.world.find(id)?.freeze(false)
     }
 
     async fn ended(&self, id: &SandboxId) -> Result<EndReport, DriverError> {

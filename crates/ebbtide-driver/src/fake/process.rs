@@ -1,7 +1,6 @@
 //! Simulated processes: a task each, with signals, a process group, and what they read and write.
 
 use std::collections::BTreeMap;
-use std::pin::pin;
 use std::sync::Arc;
 
 use ebbtide_model::{Command, ExitStatus};
@@ -13,6 +12,7 @@ use super::log::Log;
 use super::programs;
 use super::sandbox::Sandbox;
 use super::shell::Statement;
+use super::signals::Signals;
 use super::terminal::{self, Terminal};
 use crate::{DriverError, ExecEvent, LogStream};
 
@@ -163,60 +163,10 @@ pub(super) fn signal_status(signal: i32) -> ExitStatus {
     ExitStatus::Signal(u8::try_from(signal).unwrap_or(u8::MAX))
 }
 
-/// The signals of one process: those that wait, and what is to be done about them.
-pub(super) struct Signals {
-    waiting: mpsc::UnboundedReceiver<i32>,
-    /// An empty list ignores the signal.
-    pub(super) traps: BTreeMap<i32, Vec<Statement>>,
-    /// Handlers that are due.
-    pub(super) due: Vec<Vec<Statement>>,
-}
-
-impl Signals {
-    /// Waits for `work`; `None` if a signal with a handler came first. The handler is then due.
-    pub(super) async fn during<T>(&mut self, work: impl Future<Output = T>) -> Result<Option<T>, ExitStatus> {
-        let mut work = pin!(work);
-        loop {
-            tokio::select! {
-                biased;
-                Some(signal) = self.waiting.recv() => {
-                    if self.take(signal)? {
-                        return Ok(None);
-                    }
-                }
-                value = &mut work => return Ok(Some(value)),
-            }
-        }
-    }
-
-    /// Takes the signals that have come.
-    pub(super) fn poll(&mut self) -> Result<(), ExitStatus> {
-        while let Ok(signal) = self.waiting.try_recv() {
-            self.take(signal)?;
-        }
-        Ok(())
-    }
-
-    /// Whether a handler is due now; an error if the signal ends the process.
-    fn take(&mut self, signal: i32) -> Result<bool, ExitStatus> {
-        const WITHOUT_EFFECT: [i32; 6] =
-            [0, libc::SIGCHLD, libc::SIGCONT, libc::SIGURG, libc::SIGWINCH, libc::SIGSTOP];
-        match self.traps.get(&signal) {
-            None if WITHOUT_EFFECT.contains(&signal) => Ok(false),
-            Some(handler) if signal != libc::SIGKILL => {
-                if !handler.is_empty() {
-                    self.due.push(handler.clone());
-                }
-                Ok(!handler.is_empty())
-            }
-            _ => Err(signal_status(signal)),
-        }
-    }
-}
-
 /// The processes of a sandbox.
 pub(super) struct Processes {
     table: watch::Sender<Table>,
+    frozen: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -235,7 +185,8 @@ struct Entry {
 impl Default for Processes {
     fn default() -> Self {
         // Process 1 is init.
-        Self { table: watch::Sender::new(Table { last: 1, ..Table::default() }) }
+        let table = watch::Sender::new(Table { last: 1, ..Table::default() });
+        Self { table, frozen: watch::Sender::new(false) }
     }
 }
 
@@ -255,7 +206,16 @@ impl Processes {
             true
         });
         let (pid, group) = entered?;
-        Some((pid, group, Signals { waiting, traps: BTreeMap::new(), due: Vec::new() }))
+        Some((pid, group, Signals::new(waiting, self.frozen.subscribe())))
+    }
+
+    /// Has every process wait where it is, or go on.
+    pub(super) fn freeze(&self, frozen: bool) {
+        self.frozen.send_replace(frozen);
+    }
+
+    pub(super) fn is_frozen(&self) -> bool {
+        *self.frozen.borrow()
     }
 
     pub(super) fn count(&self) -> usize {

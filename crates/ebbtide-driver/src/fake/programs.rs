@@ -31,6 +31,7 @@ pub(super) enum Program {
     Kill,
     Test,
     Stty,
+    Tail,
     Sh,
 }
 
@@ -48,6 +49,7 @@ impl Program {
             "kill" => Self::Kill,
             "test" | "[" => Self::Test,
             "stty" => Self::Stty,
+            "tail" => Self::Tail,
             "sh" => Self::Sh,
             _ => return None,
         })
@@ -135,6 +137,12 @@ pub(super) async fn run(process: &mut Process, program: Program, argv: &[String]
             ("-t", Some(_)) => Ok(u8::from(process.io.terminal.is_none())),
             _ => complain(process, "test: -e FILE and -t NUMBER are all that the fake knows").await,
         },
+        // It waits for the end of a line that has none.
+        Program::Tail if first == "/dev/zero" => {
+            process.sandbox.ran_out_of_memory(process.pid);
+            Err(ExitStatus::Signal(9))
+        }
+        Program::Tail => complain(process, "tail: /dev/zero is all that the fake knows").await,
         Program::Stty => match (first, process.io.terminal.as_ref().map(|terminal| terminal.size())) {
             ("size", Some(WindowSize { columns, rows })) => {
                 process.write(format!("{rows} {columns}\n").into_bytes()).await?;

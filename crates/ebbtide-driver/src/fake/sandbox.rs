@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
-use ebbtide_model::{Command, ExitStatus, OwnerProcess};
+use ebbtide_model::{Command, ExitStatus};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -13,12 +13,11 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::image;
 use super::log::Log;
 use super::process::{Io, Process, Processes, Started};
-use crate::{DriverError, EndCause, EndReport, Phase, SandboxPlan};
+use super::switch::{self, Armed};
+use crate::{DeadMansSwitch, DriverError, EndCause, EndReport, Phase, SandboxPlan};
 
-/// How often init looks at the owner.
-const OWNER_INTERVAL: Duration = Duration::from_millis(20);
 /// No test waits for more, and the arithmetic of instants stays safe.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+pub(super) const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// What init is told.
 enum Order {
@@ -45,6 +44,9 @@ pub(super) struct Sandbox {
     orders: mpsc::UnboundedSender<Order>,
     inbox: Mutex<Option<mpsc::UnboundedReceiver<Order>>>,
     exclusive: tokio::sync::Mutex<()>,
+    armed: watch::Sender<Armed>,
+    /// The process that the kernel, so to speak, has killed for want of memory.
+    out_of_memory: Mutex<Option<u32>>,
     files: Mutex<BTreeMap<String, Vec<u8>>>,
     /// The permission bits of files that were written with some.
     pub(super) modes: Mutex<BTreeMap<String, u32>>,
@@ -60,6 +62,7 @@ impl Sandbox {
     /// A sandbox whose main command has not been started.
     pub(super) fn made(plan: SandboxPlan, log: Arc<Log>) -> Arc<Self> {
         let (orders, inbox) = mpsc::unbounded_channel();
+        let armed = watch::Sender::new(Armed { switch: plan.switch, driver: Weak::new() });
         Arc::new(Self {
             plan,
             processes: Processes::default(),
@@ -68,6 +71,8 @@ impl Sandbox {
             orders,
             inbox: Mutex::new(Some(inbox)),
             exclusive: tokio::sync::Mutex::default(),
+            armed,
+            out_of_memory: Mutex::default(),
             files: Mutex::default(),
             modes: Mutex::default(),
         })
@@ -76,9 +81,56 @@ impl Sandbox {
     pub(super) fn phase(&self) -> Phase {
         match *self.life.borrow() {
             Life::Made => Phase::Made,
+            Life::Running if self.processes.is_frozen() => Phase::Paused,
             Life::Running => Phase::Running,
             Life::Ending | Life::Ended(_) | Life::Forgotten => Phase::Ended,
         }
+    }
+
+    /// Whether something can be run in it now.
+    pub(super) fn running(&self) -> Result<(), DriverError> {
+        match self.phase() {
+            Phase::Running => Ok(()),
+            Phase::Paused => Err(DriverError::Paused(self.plan.id.clone())),
+            Phase::Made | Phase::Ended => Err(DriverError::NotRunning(self.plan.id.clone())),
+        }
+    }
+
+    /// Replaces the dead man's switch.
+    pub(super) fn guard(&self, switch: DeadMansSwitch, driver: Weak<()>) -> Result<(), DriverError> {
+        self.while_it_runs(|| {
+            self.armed.send_replace(Armed { switch, driver });
+        })
+    }
+
+    pub(super) fn switch(&self) -> DeadMansSwitch {
+        self.armed.borrow().switch
+    }
+
+    /// Freezes every process, or lets it go on.
+    pub(super) fn freeze(&self, frozen: bool) -> Result<(), DriverError> {
+        self.while_it_runs(|| self.processes.freeze(frozen))
+    }
+
+    /// Does something that the end cannot overtake.
+    fn while_it_runs(&self, work: impl FnOnce()) -> Result<(), DriverError> {
+        let life = self.life.borrow();
+        if *life != Life::Running {
+            return Err(DriverError::NotRunning(self.plan.id.clone()));
+        }
+        work();
+        Ok(())
+    }
+
+    /// Takes note of a process that is killed for want of memory.
+    pub(super) fn ran_out_of_memory(&self, pid: u32) {
+        *self.out_of_memory.lock().unwrap_or_else(PoisonError::into_inner) = Some(pid);
+    }
+
+    /// How many processes there are, with init.
+    pub(super) fn alive(&self) -> u32 {
+        let init = matches!(*self.life.borrow(), Life::Running | Life::Ending);
+        self.processes.count() as u32 + u32::from(init)
     }
 
     /// Holds off every other create and destroy of this sandbox.
@@ -109,7 +161,7 @@ impl Sandbox {
     }
 
     /// Starts the main command, and init's watch over it.
-    pub(super) fn start(self: &Arc<Self>) -> Result<(), DriverError> {
+    pub(super) fn start(self: &Arc<Self>, driver: Weak<()>) -> Result<(), DriverError> {
         let Some(inbox) = self.inbox.lock().unwrap_or_else(PoisonError::into_inner).take() else {
             return Ok(());
         };
@@ -122,6 +174,7 @@ impl Sandbox {
             true => None,
             false => Some(Process::start(self, &self.plan.main, Io::logged(&self.log))?),
         };
+        self.armed.send_replace(Armed { switch: self.plan.switch, driver });
         self.life.send_replace(Life::Running);
         tokio::spawn(Arc::clone(self).init(main, inbox));
         Ok(())
@@ -166,19 +219,20 @@ impl Sandbox {
     async fn init(self: Arc<Self>, main: Option<Started>, mut orders: mpsc::UnboundedReceiver<Order>) {
         let (main_pid, mut main) = main.map(|Started { pid, exit }| (pid, exit)).unzip();
         let lifetime = sleep(self.plan.lifetime.min(LONGEST));
-        let owner = owner_gone(self.plan.owner, self.plan.owner_grace);
         let mut exit = None;
         let (mut cause, grace) = tokio::select! {
             status = exit_of(&mut main) => {
                 exit = Some(status);
-                (EndCause::MainExited, Duration::ZERO)
+                let out_of_memory = *self.out_of_memory.lock().unwrap_or_else(PoisonError::into_inner);
+                let killed = out_of_memory.is_some() && out_of_memory == main_pid;
+                (if killed { EndCause::OutOfMemory } else { EndCause::MainExited }, Duration::ZERO)
             }
             order = orders.recv() => match order {
                 Some(Order::Stop(grace)) => (EndCause::Stopped, grace),
                 Some(Order::Die) | None => (EndCause::InitKilled, Duration::ZERO),
             },
             () = lifetime => (EndCause::LifetimeExpired, Duration::ZERO),
-            () = owner => (EndCause::OwnerGone, Duration::ZERO),
+            cause = switch::fired(self.armed.subscribe()) => (cause, Duration::ZERO),
         };
         self.life.send_replace(Life::Ending);
         if !grace.is_zero() {
@@ -186,6 +240,7 @@ impl Sandbox {
             if let Some(pid) = main_pid {
                 self.processes.signal(pid, self.plan.stop_signal.unwrap_or(libc::SIGTERM));
             }
+            self.processes.freeze(false);
         }
         let mut kill_at = Instant::now() + grace.min(LONGEST);
         loop {
@@ -220,24 +275,4 @@ async fn exit_of(main: &mut Option<JoinHandle<ExitStatus>>) -> ExitStatus {
         Some(main) => main.await.unwrap_or(ExitStatus::Signal(9)),
         None => std::future::pending().await,
     }
-}
-
-/// Waits until the owner is dead and the grace period over; for ever if there is no owner.
-async fn owner_gone(owner: Option<OwnerProcess>, grace: Duration) {
-    let Some(owner) = owner else { return std::future::pending().await };
-    while is_alive(owner) {
-        sleep(OWNER_INTERVAL).await;
-    }
-    sleep(grace.min(LONGEST)).await;
-}
-
-/// Whether the process is there, is not a zombie, and is not a later one with the same id.
-fn is_alive(owner: OwnerProcess) -> bool {
-    let Ok(stat) = std::fs::read_to_string(format!("/proc/{}/stat", owner.pid)) else { return false };
-    // The name before the last parenthesis may hold anything; the state is the third field.
-    let Some((_, fields)) = stat.rsplit_once(')') else { return false };
-    let mut fields = fields.split_ascii_whitespace();
-    let dead = matches!(fields.next(), Some("Z" | "X") | None);
-    let start_time = fields.nth(18).and_then(|field| field.parse().ok());
-    !dead && start_time == Some(owner.start_time)
 }

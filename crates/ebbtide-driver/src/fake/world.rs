@@ -1,14 +1,14 @@
 //! What would live in the kernel and on disk: the sandboxes, and what tests plant beside them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use ebbtide_model::SandboxId;
 
 use super::log::Log;
 use super::sandbox::Sandbox;
-use crate::{DestroyOutcome, DriverError, Existing, Leftover, Phase, Receipt, SandboxPlan};
+use crate::{DeadMansSwitch, DestroyOutcome, DriverError, Existing, Leftover, Phase, Receipt, SandboxPlan};
 
 /// A method of the driver that a test can make fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -21,6 +21,10 @@ pub enum Call {
     Files,
     /// [`crate::Driver::stop`].
     Stop,
+    /// [`crate::Driver::guard`].
+    Guard,
+    /// [`crate::Driver::pause`] and [`crate::Driver::resume`].
+    Pause,
     /// [`crate::Driver::ended`].
     Ended,
     /// [`crate::Driver::destroy`].
@@ -66,6 +70,11 @@ impl World {
     /// What a sandbox was made from.
     pub fn plan(&self, id: &SandboxId) -> Option<SandboxPlan> {
         Some(self.find(id).ok()?.plan.clone())
+    }
+
+    /// What ends a sandbox at the moment besides its lifetime.
+    pub fn switch(&self, id: &SandboxId) -> Option<DeadMansSwitch> {
+        Some(self.find(id).ok()?.switch())
     }
 
     /// Drops the oldest records of a sandbox's log, as one does that has come to its bound.
@@ -142,16 +151,21 @@ impl World {
         sandbox
     }
 
-    pub(super) async fn create(&self, plan: SandboxPlan) -> Result<(), DriverError> {
+    /// `handle` lives as long as the driver that asks.
+    pub(super) async fn create(&self, plan: SandboxPlan, handle: Weak<()>) -> Result<(), DriverError> {
         let id = plan.id.clone();
-        let sandbox = self.made(plan);
+        let sandbox = self.made(plan.clone());
         let _one_at_a_time = sandbox.exclusive().await;
         if sandbox.phase() != Phase::Made {
+            if let DeadMansSwitch::Daemon { .. } = plan.switch {
+                // One that has ended meanwhile is nobody's to attend to.
+                let _ = sandbox.guard(plan.switch, handle);
+            }
             return Ok(());
         }
         let delay = self.state().create_delay;
         tokio::time::sleep(delay).await;
-        sandbox.start().inspect_err(|_| {
+        sandbox.start(handle).inspect_err(|_| {
             self.state().sandboxes.remove(&id);
         })
     }
@@ -163,14 +177,19 @@ impl World {
     ) -> Result<DestroyOutcome, DriverError> {
         let Ok(sandbox) = self.find(id) else { return Ok(DestroyOutcome::AlreadyGone) };
         let _one_at_a_time = sandbox.exclusive().await;
+        let alive = sandbox.alive();
         let report = sandbox.end().await;
+        let bytes = sandbox.files().values().map(|content| content.len() as u64).sum();
         if self.state().sandboxes.remove(id).is_none() {
             return Ok(DestroyOutcome::AlreadyGone);
         }
+        let took = start.elapsed();
         let receipt = Receipt {
-            released: vec![("sandbox".to_owned(), 1)],
-            took: start.elapsed(),
-            ..Receipt::default()
+            released: vec![("processes".to_owned(), alive)],
+            bytes,
+            steps: vec![("processes".to_owned(), took)],
+            took,
+            left: Vec::new(),
         };
         Ok(DestroyOutcome::Destroyed { receipt, report })
     }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ebbtide_driver::fake::{FakeDriver, World};
 use ebbtide_driver::{
-    Capacity, Content, DestroyOutcome, Driver, DriverError, EndCause, EndReport, Exec, ExecRequest, Existing,
-    FileRead, Leftover, MainLog, Phase, RootImage, SandboxPlan, Sink, WriteOptions,
+    Capacity, Content, DeadMansSwitch, DestroyOutcome, Driver, DriverError, EndCause, EndReport, Exec,
+    ExecRequest, Existing, FileRead, Leftover, MainLog, Phase, RootImage, SandboxPlan, Sink, WriteOptions,
 };
 use ebbtide_model::{Command, ExitStatus, OwnerProcess, SandboxId, StopOptions};
 use tokio::task::JoinSet;
@@ -78,21 +78,26 @@ impl Faulty {
                 plan.lifetime = NEVER;
             }
             Fault::DeadlineEarly => plan.lifetime /= 20,
-            Fault::OwnerIgnored => plan.owner = None,
-            Fault::OwnerGraceIgnored => plan.owner_grace = Duration::ZERO,
-            Fault::OwnerTakenForDead => {
-                plan.owner = plan.owner.map(|owner| OwnerProcess { start_time: 0, ..owner });
-            }
-            Fault::StartTimeOfOwnerIgnored => {
-                plan.owner = plan.owner.map(|owner| {
-                    let stat = std::fs::read_to_string(format!("/proc/{}/stat", owner.pid));
-                    let start_time = stat.ok().and_then(|stat| stat.split(' ').nth(21)?.parse().ok());
-                    OwnerProcess { start_time: start_time.unwrap_or(owner.start_time), ..owner }
-                });
-            }
-            _ => {}
+            _ => plan.switch = self.switch(plan.switch),
         }
         plan
+    }
+
+    /// The switch with what is not carried out taken from it.
+    fn switch(&self, switch: DeadMansSwitch) -> DeadMansSwitch {
+        let DeadMansSwitch::Process { process, grace } = switch else { return switch };
+        let (start_time, grace) = match self.fault {
+            Fault::OwnerIgnored => return DeadMansSwitch::Off,
+            Fault::OwnerGraceIgnored => (process.start_time, Duration::ZERO),
+            Fault::OwnerTakenForDead => (0, grace),
+            Fault::StartTimeOfOwnerIgnored => {
+                let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.pid));
+                let start_time = stat.ok().and_then(|stat| stat.split(' ').nth(21)?.parse().ok());
+                (start_time.unwrap_or(process.start_time), grace)
+            }
+            _ => return switch,
+        };
+        DeadMansSwitch::Process { process: OwnerProcess { start_time, ..process }, grace }
     }
 
     async fn create_with(&self, asked: &SandboxPlan) -> Result<(), DriverError> {
@@ -204,6 +209,18 @@ impl Driver for Faulty {
             Err(DriverError::NotFound(_)) if self.fault == Fault::UnknownIdStopped => Ok(()),
             result => result,
         }
+    }
+
+    async fn guard(&self, id: &SandboxId, switch: DeadMansSwitch) -> Result<(), DriverError> {
+        self.inner.guard(id, self.switch(switch)).await
+    }
+
+    async fn pause(&self, id: &SandboxId) -> Result<(), DriverError> {
+        self.inner.pause(id).await
+    }
+
+    async fn resume(&self, id: &SandboxId) -> Result<(), DriverError> {
+        self.inner.resume(id).await
     }
 
     async fn ended(&self, id: &SandboxId) -> Result<EndReport, DriverError> {

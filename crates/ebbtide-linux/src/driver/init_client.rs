@@ -5,7 +5,7 @@ use std::io::{self, Seek as _, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use ebbtide_driver::{DriverError, Exec, ExecRequest, ExecStdin, SandboxPlan, WindowSize};
+use ebbtide_driver::{DeadMansSwitch, DriverError, Exec, ExecRequest, ExecStdin, SandboxPlan, WindowSize};
 use ebbtide_model::{MountedFile, OwnerProcess, SandboxId, StopOptions};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -24,15 +24,15 @@ impl Inner {
         let mut fds: Vec<OwnedFd> = Vec::new();
         // The places are fixed: the log, the mounted files if there are any, the owner if there is one.
         fds.push(self.open_log(plan)?);
-        let owner = match plan.owner {
-            None => Owner::Nobody,
-            Some(owner) => match open_owner(owner) {
+        let owner = match plan.switch {
+            DeadMansSwitch::Process { process, grace } => match open_owner(process) {
                 Some(pidfd) => {
                     fds.push(pidfd);
-                    Owner::Alive { grace: plan.owner_grace }
+                    Owner::Alive { grace }
                 }
-                None => Owner::Dead { grace: plan.owner_grace },
+                None => Owner::Dead { grace },
             },
+            DeadMansSwitch::Off | DeadMansSwitch::Daemon { .. } => Owner::Nobody,
         };
         let start = Start {
             hostname: format!("{}-{}", self.home_id, plan.id),

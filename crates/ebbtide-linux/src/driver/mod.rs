@@ -17,8 +17,8 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use ebbtide_driver::{
-    Capacity, Content, DestroyOutcome, Driver, DriverError, EndCause, EndReport, Exec, ExecRequest, Existing,
-    FileRead, Leftover, MainLog, Phase, Receipt, SandboxPlan, Sink, WriteOptions,
+    Capacity, Content, DeadMansSwitch, DestroyOutcome, Driver, DriverError, EndCause, EndReport, Exec,
+    ExecRequest, Existing, FileRead, Leftover, MainLog, Phase, Receipt, SandboxPlan, Sink, WriteOptions,
 };
 use ebbtide_model::{ExitStatus, SandboxId, StopOptions};
 
@@ -289,6 +289,18 @@ impl Driver for LinuxDriver {
 
     async fn stop(&self, id: &SandboxId, options: StopOptions) -> Result<(), DriverError> {
         self.inner.stop(id, options).await
+    }
+
+    async fn guard(&self, _id: &SandboxId, _switch: DeadMansSwitch) -> Result<(), DriverError> {
+        Err(DriverError::Unavailable("not built yet".to_owned()))
+    }
+
+    async fn pause(&self, _id: &SandboxId) -> Result<(), DriverError> {
+        Err(DriverError::Unavailable("not built yet".to_owned()))
+    }
+
+    async fn resume(&self, _id: &SandboxId) -> Result<(), DriverError> {
+        Err(DriverError::Unavailable("not built yet".to_owned()))
     }
 
     async fn ended(&self, id: &SandboxId) -> Result<EndReport, DriverError> {

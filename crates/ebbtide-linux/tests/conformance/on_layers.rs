@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use ebbtide_driver::conformance::Harness;
 use ebbtide_driver::{
-    Capacity, Content, DestroyOutcome, Driver, DriverError, EndReport, Exec, ExecRequest, Existing, FileRead,
-    LayeredRoot, Leftover, MainLog, RootImage, SandboxPlan, Sink, WriteOptions,
+    Capacity, Content, DeadMansSwitch, DestroyOutcome, Driver, DriverError, EndReport, Exec, ExecRequest,
+    Existing, FileRead, LayeredRoot, Leftover, MainLog, RootImage, SandboxPlan, Sink, WriteOptions,
 };
 use ebbtide_model::{SandboxId, StopOptions};
 
@@ -94,6 +94,18 @@ impl Driver for Replacing {
 
     async fn stop(&self, id: &SandboxId, options: StopOptions) -> Result<(), DriverError> {
         self.inner.stop(id, options).await
+    }
+
+    async fn guard(&self, id: &SandboxId, switch: DeadMansSwitch) -> Result<(), DriverError> {
+        self.inner.guard(id, switch).await
+    }
+
+    async fn pause(&self, id: &SandboxId) -> Result<(), DriverError> {
+        self.inner.pause(id).await
+    }
+
+    async fn resume(&self, id: &SandboxId) -> Result<(), DriverError> {
+        self.inner.resume(id).await
     }
 
     async fn ended(&self, id: &SandboxId) -> Result<EndReport, DriverError> {

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use ebbtide_driver::conformance::Harness;
 use ebbtide_driver::{
-    DestroyOutcome, Driver, DriverError, ExecEvent, ExecRequest, FileErrorKind, LayeredRoot, RootImage,
-    SandboxPlan, WindowSize, WriteOptions,
+    DeadMansSwitch, DestroyOutcome, Driver, DriverError, ExecEvent, ExecRequest, FileErrorKind, LayeredRoot,
+    RootImage, SandboxPlan, WindowSize, WriteOptions,
 };
 use ebbtide_model::{Command, EffectiveResources, SandboxId};
 
@@ -50,8 +50,7 @@ pub(crate) fn plan(image: &LayeredRoot) -> SandboxPlan {
         files: Vec::new(),
         resources: EffectiveResources { memory_bytes: 256 << 20, disk_bytes: 64 << 20, ..Default::default() },
         lifetime: Duration::from_secs(120),
-        owner: None,
-        owner_grace: Duration::ZERO,
+        switch: DeadMansSwitch::Off,
     }
 }
 

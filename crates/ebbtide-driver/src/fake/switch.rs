@@ -1,0 +1,67 @@
+//! The dead man's switch of a simulated sandbox.
+
+use std::sync::Weak;
+use std::time::Duration;
+
+use ebbtide_model::OwnerProcess;
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use super::sandbox::LONGEST;
+use crate::{DeadMansSwitch, EndCause};
+
+/// How often init looks at whoever has to be alive.
+const INTERVAL: Duration = Duration::from_millis(20);
+
+/// A switch, and the driver that set it, as far as that is still there.
+#[derive(Clone)]
+pub(super) struct Armed {
+    pub(super) switch: DeadMansSwitch,
+    pub(super) driver: Weak<()>,
+}
+
+/// Waits until the switch that holds by then ends the sandbox.
+pub(super) async fn fired(mut armed: watch::Receiver<Armed>) -> EndCause {
+    loop {
+        let now = armed.borrow_and_update().clone();
+        tokio::select! {
+            cause = now.fired() => return cause,
+            changed = armed.changed() => if changed.is_err() {
+                std::future::pending().await
+            },
+        }
+    }
+}
+
+impl Armed {
+    async fn fired(&self) -> EndCause {
+        let (cause, grace) = match self.switch {
+            DeadMansSwitch::Off => return std::future::pending().await,
+            DeadMansSwitch::Process { process, grace } => {
+                while is_alive(process) {
+                    sleep(INTERVAL).await;
+                }
+                (EndCause::OwnerGone, grace)
+            }
+            DeadMansSwitch::Daemon { grace } => {
+                while self.driver.strong_count() > 0 {
+                    sleep(INTERVAL).await;
+                }
+                (EndCause::DaemonGone, grace)
+            }
+        };
+        sleep(grace.min(LONGEST)).await;
+        cause
+    }
+}
+
+/// Whether the process is there, is not a zombie, and is not a later one with the same id.
+fn is_alive(owner: OwnerProcess) -> bool {
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{}/stat", owner.pid)) else { return false };
+    // The name before the last parenthesis may hold anything; the state is the third field.
+    let Some((_, fields)) = stat.rsplit_once(')') else { return false };
+    let mut fields = fields.split_ascii_whitespace();
+    let dead = matches!(fields.next(), Some("Z" | "X") | None);
+    let start_time = fields.nth(18).and_then(|field| field.parse().ok());
+    !dead && start_time == Some(owner.start_time)
+}
