@@ -42,3 +42,17 @@ pub use sys_error::SysError;
 pub fn close_inherited_descriptors() -> std::io::Result<()> {
     sys::close_all_but(&[])
 }
+
+/// Hears the signals that the one who started this process had blocked.
+///
+/// To be called before the process has a second thread.
+pub fn unblock_inherited_signals() {
+    sys::unblock_signals();
+}
+
+/// Hears the signals that the one who started this process had ignored: a background job of a shell, `nohup`.
+///
+/// For a daemon that is started on first use, which would keep what held for its starter, for all who come later.
+pub fn heed_inherited_signals() {
+    sys::heed_ignored_signals();
+}

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use ebbtide_tests::{Machine, eventually, scale};
+use ebbtide_tests::{Ebb, Machine, eventually, scale};
+use rustix::process::Signal;
 
 #[test]
 fn concurrent_first_calls_against_an_idle_exiting_daemon_never_fail() {
@@ -43,4 +44,35 @@ fn of_many_first_calls_one_starts_the_daemon() {
         home.shutdown();
         assert!(home.daemon().is_none());
     }
+}
+
+/// A caller as a background job of a shell, `nohup` and a thread with blocked signals make one, all at once.
+const DEAF: &str = "
+import os, signal, sys
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGCHLD, signal.SIGUSR1):
+    signal.signal(number, signal.SIG_IGN)
+signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+os.execv(sys.argv[1], sys.argv[1:])
+";
+
+#[test]
+fn signals_that_the_first_caller_does_not_hear_the_daemon_and_the_commands_hear() {
+    let machine = Machine::take();
+    let home = machine.home();
+    // Two are the C library's own, which it starts programs with ignored and lets nobody change.
+    let internal: u64 = 0b11 << 31;
+    let signals = |status: &str| {
+        let set = |name| status.lines().find_map(|line| line.strip_prefix(name)).expect("a set of signals");
+        let number = |set: &str| u64::from_str_radix(set.trim(), 16).expect("a number");
+        ["SigBlk:", "SigIgn:"].map(|name| number(set(name)) & !internal)
+    };
+    let ebb = home.binary().to_str().expect("a path in UTF-8").to_owned();
+    let run = ["-c", DEAF, &ebb, "run", "--", "cat", "/proc/self/status"];
+    let status = Ebb::new("python3", run).env("EBBTIDE_HOME", home.state_dir()).run().ok();
+    assert_eq!(signals(&status), [0, 0], "a command");
+
+    let daemon = home.daemon().expect("a daemon");
+    let status = std::fs::read_to_string(format!("/proc/{daemon}/status")).expect("its status");
+    let broken_pipe = 1 << (Signal::PIPE.as_raw() - 1);
+    assert_eq!(signals(&status), [0, broken_pipe], "the daemon");
 }

@@ -16,9 +16,12 @@ pub(crate) fn shed(detached: bool) -> Result<(), DaemonError> {
     if detached {
         ebbtide_linux::close_inherited_descriptors()
             .map_err(|error| DaemonError::io("let go of inherited descriptors", error))?;
+        // In the foreground what is ignored stays so, as `nohup` wants it.
+        ebbtide_linux::heed_inherited_signals();
         // Fails only for the leader of a process group, which one who was just started is not.
         let _ = setsid();
     }
+    ebbtide_linux::unblock_inherited_signals();
     // What is made for sandboxes must be searchable by their users; what is private lies in private directories.
     umask(Mode::from_raw_mode(0o022));
     for resource in [

@@ -12,4 +12,6 @@ pub(crate) use exec::execve;
 pub(crate) use fds::close_all_but;
 pub(crate) use mount::{idmap, make_read_only};
 pub(crate) use net::bring_loopback_up;
-pub(crate) use signal::{SignalFd, alarm, kill, kill_all, reset_signal_actions, unblock_signals};
+pub(crate) use signal::{
+    SignalFd, alarm, heed_ignored_signals, kill, kill_all, reset_signal_actions, unblock_signals,
+};

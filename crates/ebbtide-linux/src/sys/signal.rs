@@ -70,6 +70,22 @@ pub(crate) fn reset_signal_actions() {
     }
 }
 
+/// Gives every signal that is ignored its default action. But SIGPIPE: Rust itself has that ignored, and a write tells.
+pub(crate) fn heed_ignored_signals() {
+    for signal in (1..=libc::SIGRTMAX()).filter(|signal| *signal != libc::SIGPIPE) {
+        let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+        // SAFETY: only asks for the action, into memory of that type; all zeros is a valid one where it fails.
+        let ignored = unsafe {
+            libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) == 0
+                && action.assume_init().sa_sigaction == libc::SIG_IGN
+        };
+        if ignored {
+            // SAFETY: resets to the default action.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        }
+    }
+}
+
 /// Sends the process SIGALRM after this many seconds; never with 0.
 pub(crate) fn alarm(seconds: u32) {
     // SAFETY: takes a number only.
