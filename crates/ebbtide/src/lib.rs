@@ -29,6 +29,7 @@ mod files;
 mod home;
 mod info;
 mod logs;
+mod network;
 mod owner;
 mod process;
 mod process_local;

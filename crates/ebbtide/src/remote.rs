@@ -17,11 +17,8 @@ use tonic::{Request, Status};
 
 use crate::causes::causes;
 use crate::connect::{channel, open, tuned};
-use crate::{Client, ConnectOptions, Error};
+use crate::{Client, ConnectOptions, Error, network};
 
-/// When the kernel asks a daemon that says nothing whether it is there, how often, and how many times. No HTTP/2
-/// pings, which a server may take for an attack.
-const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(60), Duration::from_secs(15), 4);
 const ACCEPTED_URLS: &str = "http://HOST:PORT, https://HOST:PORT or unix:///PATH";
 
 /// Why a daemon could not be reached by its address.
@@ -216,15 +213,7 @@ impl Remote {
         if tls {
             endpoint = endpoint.tls_config(self.trust().await?).map_err(|error| unreachable(&error))?;
         }
-        let (idle, interval, count) = KEEPALIVE;
-        tuned(endpoint)
-            .connect_timeout(limit)
-            .tcp_keepalive(Some(idle))
-            .tcp_keepalive_interval(Some(interval))
-            .tcp_keepalive_retries(Some(count))
-            .connect()
-            .await
-            .map_err(|error| unreachable(&error))
+        network::channel(tuned(endpoint), limit).await.map_err(|error| unreachable(&error))
     }
 
     /// Whom to trust: the one authority that was named, else those that the system trusts.
