@@ -31,6 +31,10 @@ pub(crate) enum Error {
          CHANGELOG.md and run `cargo xtask api --accept`"
     )]
     InterfaceChanged { package: &'static str, listing: &'static str },
+    #[error(
+        "{path} has {bytes} bytes, more than {limit}; look at what it holds, or raise the limit if all of it is needed"
+    )]
+    WheelTooLarge { path: PathBuf, bytes: u64, limit: u64 },
     #[error("the virtual machine with Linux {kernel} did not finish within {limit:?}; see {console}")]
     VmTimeout { kernel: String, limit: Duration, console: PathBuf },
     #[error("the checks failed under Linux {kernels}; see {directory}")]

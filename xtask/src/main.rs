@@ -13,8 +13,10 @@ mod process;
 mod public_client;
 mod python;
 mod test;
+mod trixie;
 mod venv;
 mod vm;
+mod wheel;
 mod workspace;
 
 use std::process::ExitCode;
@@ -40,6 +42,8 @@ enum Chore {
     Api(api::Options),
     /// Makes an image for tests, and for machines without a registry, and loads it.
     Image(image::Options),
+    /// Builds the Python package for any Linux with an old enough C library; prints where it is.
+    Wheel(wheel::Options),
     /// Makes the empty file system that the disk pool starts from; needs mkfs.btrfs, seldom to be done.
     PoolTemplate,
 }
@@ -50,6 +54,7 @@ fn main() -> ExitCode {
         Chore::Bench(options) => bench::run(&options),
         Chore::Api(options) => api::run(&options),
         Chore::Image(options) => image::run(&options),
+        Chore::Wheel(options) => wheel::run(&options),
         Chore::PoolTemplate => pool_template::run(),
     };
     match done {
