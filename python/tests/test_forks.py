@@ -2,9 +2,25 @@
 
 import os
 import signal
+from collections.abc import Iterator
+from pathlib import Path
 
+import pytest
 from helpers.home import GRACE_SECONDS, Home
 from helpers.script import Scripts
+
+from support.daemon import Daemon
+from support.kernel import wait_until_nothing_is_left
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, home: Home) -> Iterator[Daemon]:
+    """One that is reached over the network; `home` has the machine for it."""
+    daemon = Daemon(tmp_path)
+    daemon.start()
+    yield daemon
+    daemon.shut_down()
+    wait_until_nothing_is_left(daemon.marks())
 
 
 def test_a_forked_child_has_its_own_sandboxes_and_not_its_parents(home: Home, scripts: Scripts) -> None:
@@ -46,29 +62,69 @@ def test_a_forked_child_has_its_own_sandboxes_and_not_its_parents(home: Home, sc
     assert home.running() == []
 
 
+# What is connected to an address; that of a pair has none.
+CONNECTIONS = """
+import os, socket
+def connections():
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            with socket.socket(fileno=os.dup(int(name))) as one:
+                if one.getpeername():
+                    found.append(one.getpeername())
+        except OSError:
+            pass
+    return found
+"""
+
+HOLDS_NONE = (
+    CONNECTIONS
+    + """
+from ebbtide import Sandbox
+with Sandbox.run() as box:
+    assert connections()
+    child = os.fork()
+    if child == 0:
+        os._exit(len(connections()))
+    assert os.waitpid(child, 0)[1] == 0
+    # Closed there and not shut down.
+    before = connections()
+    assert box.exec(["echo", "hi"]).result().stdout == "hi\\n"
+    assert connections() == before
+"""
+)
+
+
 def test_a_forked_child_holds_no_connection_of_its_parent(scripts: Scripts) -> None:
-    scripts.check("""
-        import os
+    scripts.check(HOLDS_NONE)
+
+
+def test_a_forked_child_holds_no_connection_of_its_parent_over_the_network(scripts: Scripts, daemon: Daemon) -> None:
+    scripts.check(HOLDS_NONE, EBBTIDE_URL=daemon.url, EBBTIDE_API_KEY=daemon.key)
+
+
+def test_a_forked_child_calls_over_a_connection_of_its_own(scripts: Scripts, daemon: Daemon) -> None:
+    scripts.check(
+        """
+        import os, traceback
         from ebbtide import Sandbox
-        def sockets():
-            found = []
-            for name in os.listdir("/proc/self/fd"):
-                try:
-                    if os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
-                        found.append(name)
-                except OSError:
-                    pass
-            return found
         with Sandbox.run() as box:
-            before = len(sockets())
-            assert before >= 1
             child = os.fork()
             if child == 0:
-                # What is left wakes the core's thread, and is between it and nobody.
-                os._exit(0 if len(sockets()) < before else 1)
+                code = 1
+                try:
+                    with Sandbox.run() as mine:
+                        code = 0 if mine.exec(["echo", "child"]).result().stdout == "child\\n" else 2
+                except BaseException:
+                    traceback.print_exc()
+                finally:
+                    os._exit(code)
             assert os.waitpid(child, 0)[1] == 0
-            assert box.exec(["echo", "hi"]).result().stdout == "hi\\n"
-    """)
+            assert box.exec(["echo", "parent"]).result().stdout == "parent\\n"
+        """,
+        EBBTIDE_URL=daemon.url,
+        EBBTIDE_API_KEY=daemon.key,
+    )
 
 
 def test_a_child_that_lives_on_does_not_keep_its_parents_sandboxes(home: Home, scripts: Scripts) -> None:

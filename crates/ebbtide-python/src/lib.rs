@@ -27,6 +27,7 @@ mod outcome;
 mod owned;
 mod process;
 mod reader;
+mod repeat;
 mod sandbox;
 mod session;
 mod spec;

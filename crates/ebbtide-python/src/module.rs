@@ -18,13 +18,13 @@ mod _native {
     use crate::notify::Notifier;
     #[pymodule_export]
     use crate::operation::{Operation, Promise};
-    use crate::owned;
     #[pymodule_export]
     use crate::reader::Reader;
     #[pymodule_export]
     use crate::sandbox::Sandbox;
     #[pymodule_export]
     use crate::session::Session;
+    use crate::{failure, owned, repeat};
 
     /// Sets the `ebb` that a daemon is started with unless the environment names another.
     #[pyfunction]
@@ -54,6 +54,18 @@ mod _native {
     #[pyfunction]
     fn is_cleaning() -> bool {
         owned::is_cleaning()
+    }
+
+    /// Sends this process a signal once more, shortly.
+    #[pyfunction]
+    fn repeat_signal(number: i32) -> PyResult<()> {
+        repeat::repeat(number).map_err(failure::refused)
+    }
+
+    /// Whether the signal that is handled now is such a one.
+    #[pyfunction]
+    fn is_repeated(number: i32) -> bool {
+        repeat::is_repeated(number)
     }
 
     /// In a process that was just forked: the connections of its parent, for it to close.

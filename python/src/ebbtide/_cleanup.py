@@ -129,12 +129,17 @@ def _returns_to_prompt() -> bool:
 
 
 def _on_signal(number: int, frame: Optional[FrameType]) -> None:
+    again = _native.is_repeated(number)
     # Whoever does not want to wait for the end any longer. A terminal that closes says so twice.
-    if _native.is_cleaning() and number != signal.SIGHUP:
+    if _native.is_cleaning() and number != signal.SIGHUP and not again:
         os._exit(128 + number)
-    ours = _native.owned_count() > 0
+    ours = again or _native.owned_count() > 0
     if ours:
         _native.clean_up()
+        if _is_lost(frame):
+            # The program would go on as if nothing had been said, but without its sandboxes.
+            _native.repeat_signal(number)
+            return
     before = _previous.get(number, signal.SIG_DFL)
     if callable(before):
         before(number, frame)
@@ -144,6 +149,13 @@ def _on_signal(number: int, frame: Optional[FrameType]) -> None:
         # As if nothing had ever been installed.
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
+
+
+def _is_lost(frame: Optional[FrameType]) -> bool:
+    """Whether an exception would be: Python drops what an object raises that is being destroyed."""
+    while frame is not None and frame.f_code.co_name != "__del__":
+        frame = frame.f_back
+    return frame is not None
 
 
 def _at_exit() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Optional
 
 from ebbtide import exceptions
 from ebbtide.exceptions import EbbtideError
+
+_log = logging.getLogger("ebbtide")
 
 # The daemon's reason decides where it has a class of its own.
 _BY_REASON: Mapping[str, type[EbbtideError]] = {
@@ -106,3 +109,10 @@ def _group(made: exceptions.SandboxError) -> BaseException:
         return causes[0]
     grouped: BaseException = group("sandboxes that could not be stopped", causes)
     return grouped
+
+
+def after_block(raised: Optional[BaseException], problem: Exception, what: str) -> None:
+    """Of the error of a `with` block and that of its end the first is told; the other is logged."""
+    if raised is None:
+        raise problem
+    _log.warning("%s at the end of its block: %s", what, problem)

@@ -11,7 +11,7 @@ from collections.abc import Generator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Optional, Union
 
-from ebbtide import _arguments, _cleanup, _native
+from ebbtide import _arguments, _cleanup, _errors, _native
 from ebbtide._defaults import REQUEST_TIMEOUT, SandboxDefaults
 from ebbtide._inside import Inside
 from ebbtide._keywords import check_keywords, selection
@@ -321,7 +321,8 @@ class Sandbox(Inside):
             try:
                 self.stop(missing_ok=True).result()
             except Exception as problem:
-                self._left(error, problem)
+                # It stays with the process, which tries again.
+                _errors.after_block(error, problem, f"{self!r} was not stopped")
 
     async def __aenter__(self) -> Sandbox:
         await self.start()
@@ -337,13 +338,8 @@ class Sandbox(Inside):
             try:
                 await self.stop(missing_ok=True)
             except Exception as problem:
-                self._left(error, problem)
-
-    def _left(self, error: Optional[BaseException], problem: Exception) -> None:
-        """Of two errors that of the block is told; the sandbox stays with the process, which tries again."""
-        if error is None:
-            raise problem
-        _log.warning("%r was not stopped at the end of its block: %s", self, problem)
+                # It stays with the process, which tries again.
+                _errors.after_block(error, problem, f"{self!r} was not stopped")
 
     def _is_over(self) -> bool:
         status = self.status

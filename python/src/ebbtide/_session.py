@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable, Optional, Union, overload
 
-from ebbtide import _arguments, _cleanup, _native
+from ebbtide import _arguments, _cleanup, _errors, _native
 from ebbtide._defaults import SandboxDefaults
 from ebbtide._function import KINDS, RemoteFunction
 from ebbtide._keywords import check_keywords, selection
@@ -231,7 +231,7 @@ class Session:
         try:
             self.close().result()
         except Exception as problem:
-            _left(error, problem)
+            _errors.after_block(error, problem, "a session was not closed")
 
     async def __aenter__(self) -> Session:
         return self
@@ -245,17 +245,10 @@ class Session:
         try:
             await self.close()
         except Exception as problem:
-            _left(error, problem)
+            _errors.after_block(error, problem, "a session was not closed")
 
     def __repr__(self) -> str:
         return f"<Session ({'closed' if self.closed else f'{self.sandbox_count} sandboxes'})>"
-
-
-def _left(error: Optional[BaseException], problem: Exception) -> None:
-    """Of two errors that of the block is told."""
-    if error is None:
-        raise problem
-    _log.warning("a session was not closed at the end of its block: %s", problem)
 
 
 def _missing() -> Mapping[str, str]:
