@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::apt::{self, Need};
 use crate::workspace::{self, Workspace};
-use crate::{Error, api, image, process, public_client, python, venv, vm};
+use crate::{Error, api, process, public_client, python, venv, vm};
 
 /// What to test.
 #[derive(Args)]
@@ -105,9 +105,12 @@ pub(crate) fn run(options: &Options) -> Result<(), Error> {
         workspace.cargo(["test", "--workspace", "--all-targets", "--no-fail-fast"])
     };
     tests.env("EBB_BIN", workspace.debug_binary("ebb")).env("EBB_FAIL_POINTS_BIN", fail_points);
-    tests.env("EBB_PYTHON_IMAGE", image::python(&workspace)?);
     process::run(tests.args(&options.filter))?;
-    if everything { public_client::run(&workspace) } else { Ok(()) }
+    if everything {
+        python::test(&workspace)?;
+        public_client::run(&workspace)?;
+    }
+    Ok(())
 }
 
 fn lint(workspace: &Workspace) -> Result<(), Error> {
@@ -122,7 +125,8 @@ fn lint(workspace: &Workspace) -> Result<(), Error> {
     process::run(
         workspace.cargo(["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"),
     )?;
-    api::check(workspace)
+    api::check(workspace)?;
+    python::check(workspace)
 }
 
 /// Builds everything; returns where the `ebb` with fail points is.
