@@ -4,6 +4,7 @@
 //! small `ebbtide.v1` for what it lacks. Turning a message into the model is also where everything that this
 //! version cannot do is refused by name: a field that is not understood is never ignored.
 
+mod description;
 mod exec;
 mod field;
 mod refusal;
@@ -12,10 +13,17 @@ mod show;
 mod spec;
 mod unsupported;
 
+pub use description::{
+    Standing, deadline_message, description_message, end_message, ownership_kind, ownership_message,
+    policy_message, receipt_message,
+};
 pub use exec::{exec_command, window_size};
 pub use field::CreateFields;
 pub use refusal::Refusal;
-pub use show::{RUNNER_ID, Shown, sandbox_message, state_from_message, timestamp};
+pub use show::{
+    ADOPTABLE_UNTIL_ANNOTATION, OWNER_ANNOTATION, OWNERSHIP_ANNOTATION, RUNNER_ID, Shown, sandbox_message,
+    state_from_message, timestamp,
+};
 pub use spec::sandbox_spec;
 
 /// The version of `ebbtide.v1` that this crate speaks.

@@ -3,7 +3,8 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ebbtide_model::{
-    EffectiveResources, Invalid, PullCredentials, SandboxRecord, SandboxSpec, State, TerminationReason,
+    EffectiveResources, Invalid, Ownership, PullCredentials, SandboxRecord, SandboxSpec, State,
+    TerminationReason,
 };
 use prost_types::Timestamp;
 
@@ -12,6 +13,13 @@ use crate::resources;
 
 /// The id of the one runner that a daemon on one machine is.
 pub const RUNNER_ID: &str = "local";
+
+/// The annotation of a shown sandbox whose owner is gone: `orphaned` or `kept`.
+pub const OWNERSHIP_ANNOTATION: &str = "ebbtide.dev/ownership";
+/// The annotation of a shown sandbox that says who its owner was, where its owner is gone.
+pub const OWNER_ANNOTATION: &str = "ebbtide.dev/owner";
+/// The annotation of a shown sandbox that says until when it can be adopted (RFC 3339), where its owner is gone.
+pub const ADOPTABLE_UNTIL_ANNOTATION: &str = "ebbtide.dev/adoptable-until";
 
 /// What the daemon adds to a record when it shows it.
 #[derive(Debug, Clone, Copy)]
@@ -50,12 +58,29 @@ pub fn sandbox_message(record: SandboxRecord, shown: &Shown) -> wire::Sandbox {
         effective_dns_egress: wire::DnsEgressMode::Deny.into(),
         ..Default::default()
     };
+    let mut spec = record.spec;
+    spec.annotations.extend(ownership_annotations(&record.ownership));
     wire::Sandbox {
         sandbox_id: record.id.to_string(),
-        spec: Some(spec_message(record.spec)),
+        spec: Some(spec_message(spec)),
         status: Some(status),
         ..Default::default()
     }
+}
+
+/// What any client of the protocol is told of a sandbox that has lost its owner: the protocol has no field for it.
+fn ownership_annotations(ownership: &Ownership) -> Vec<(String, String)> {
+    let (Ownership::Orphaned { until, .. } | Ownership::Kept { until, .. }) = ownership else {
+        return Vec::new();
+    };
+    let owner = ownership.holder().map(|holder| (OWNER_ANNOTATION.to_owned(), holder.to_string()));
+    [
+        (OWNERSHIP_ANNOTATION.to_owned(), ownership.kind().to_owned()),
+        (ADOPTABLE_UNTIL_ANNOTATION.to_owned(), timestamp(*until).to_string()),
+    ]
+    .into_iter()
+    .chain(owner)
+    .collect()
 }
 
 fn spec_message(spec: SandboxSpec) -> wire::SandboxSpec {
@@ -148,12 +173,12 @@ fn seconds(duration: Duration) -> i32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use ebbtide_model::{Limits, Ownership, Policy, Principal, SandboxId};
+pub(crate) mod tests {
+    use ebbtide_model::{Holder, Limits, Policy, Principal, SandboxId};
 
     use super::*;
 
-    fn record() -> SandboxRecord {
+    pub(crate) fn record() -> SandboxRecord {
         SandboxRecord {
             id: SandboxId::generate(),
             principal: Principal::Uid(0),
@@ -229,6 +254,25 @@ mod tests {
         };
         assert_eq!(shown(""), "create_failed");
         assert_eq!(shown("no room"), "create_failed: no room");
+    }
+
+    #[test]
+    fn a_sandbox_without_its_owner_says_so_to_any_client() {
+        let shown = |ownership| {
+            let message = sandbox_message(SandboxRecord { ownership, ..record() }, &SHOWN);
+            message.spec.unwrap().annotations
+        };
+        assert!(shown(Ownership::Unowned).is_empty());
+        let kept = Ownership::Kept {
+            by: Some(Holder { lease: None, process: None, label: "python3 at a".to_owned() }),
+            why: "keep is always".to_owned(),
+            since: UNIX_EPOCH,
+            until: UNIX_EPOCH + Duration::from_secs(1_700_000_000),
+        };
+        let annotations = shown(kept);
+        assert_eq!(annotations[OWNERSHIP_ANNOTATION], "kept");
+        assert_eq!(annotations[OWNER_ANNOTATION], "python3 at a");
+        assert_eq!(annotations[ADOPTABLE_UNTIL_ANNOTATION], "2023-11-14T22:13:20Z");
     }
 
     #[test]
