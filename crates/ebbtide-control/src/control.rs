@@ -5,7 +5,9 @@ use std::sync::Arc;
 use ebbtide_driver::{
     Capacity, Content, Driver, DriverError, Exec, ExecRequest, FileRead, Sink, WriteOptions,
 };
-use ebbtide_model::{Invalid, Principal, SandboxRecord, SandboxSpec, State, StopOptions, TerminationReason};
+use ebbtide_model::{
+    Invalid, PauseReason, Principal, SandboxRecord, SandboxSpec, State, StopOptions, TerminationReason,
+};
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -19,7 +21,7 @@ use crate::reconcile::{self, Reconciled};
 use crate::sandbox::{Ending, Sandbox};
 use crate::{
     ControlConfig, ControlError, EventFilter, Events, ListFilter, ListPage, PurgeFilter, PurgeOutcome, list,
-    purge, sweep,
+    pause, purge, sweep,
 };
 
 /// The longest path that the kernel takes.
@@ -119,6 +121,25 @@ impl Control {
                 Ok(sandbox.record())
             }
         }
+    }
+
+    /// Freezes everything that runs in a sandbox; its deadlines go on. Waits for a sandbox that is still being made. One
+    /// that is frozen already is no error.
+    ///
+    /// # Errors
+    /// When the sandbox does not run, or the driver cannot freeze it: it then runs on.
+    pub async fn pause(&self, principal: &Principal, id: &str) -> Result<SandboxRecord, ControlError> {
+        let sandbox = self.made(self.engine().find(principal, id)?).await?;
+        pause::pause(self.engine(), &sandbox, PauseReason::Asked).await
+    }
+
+    /// Lets a sandbox go on that was frozen. One that runs is no error.
+    ///
+    /// # Errors
+    /// When the sandbox does not run, or the driver cannot let it go on.
+    pub async fn resume(&self, principal: &Principal, id: &str) -> Result<SandboxRecord, ControlError> {
+        let sandbox = self.made(self.engine().find(principal, id)?).await?;
+        pause::resume(self.engine(), &sandbox).await
     }
 
     /// Ends the caller's sandboxes that `filter` names, at once, and waits until they are gone.
@@ -233,9 +254,16 @@ impl Control {
 
     /// The sandbox once it runs; waits for one that is still being made, with a bound.
     async fn running(&self, found: Found) -> Result<Arc<Sandbox>, ControlError> {
+        let sandbox = self.made(found).await?;
+        pause::wake(self.engine(), &sandbox).await?;
+        if sandbox.state() == State::Running { Ok(sandbox) } else { Err(not_running(&sandbox.record())) }
+    }
+
+    /// The sandbox once it is made; waits for that, with a bound.
+    async fn made(&self, found: Found) -> Result<Arc<Sandbox>, ControlError> {
         let Found::Live(sandbox) = found else { return Err(not_running(&found.record())) };
         self.until_made(&sandbox).await;
-        if sandbox.state() == State::Running { Ok(sandbox) } else { Err(not_running(&sandbox.record())) }
+        Ok(sandbox)
     }
 
     /// Opens the output of a sandbox's main command, whether the sandbox runs or has ended. Waits for one that is still
@@ -368,6 +396,10 @@ fn settled<T>(sandbox: &Sandbox, answer: Result<T, ControlError>) -> Result<T, C
 fn not_running(record: &SandboxRecord) -> ControlError {
     if record.reason == Some(TerminationReason::CreateFailed) {
         return ControlError::NotMade { id: record.id.clone(), message: record.message.clone() };
+    }
+    if record.state == State::Paused {
+        let why = record.paused.unwrap_or(PauseReason::Asked);
+        return ControlError::Paused { id: record.id.clone(), why };
     }
     ControlError::NotRunning { id: record.id.clone(), state: record.state }
 }

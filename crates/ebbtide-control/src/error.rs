@@ -1,7 +1,7 @@
 //! Why control refused or failed, each error with the reason that a client recognizes it by.
 
 use ebbtide_driver::{DriverError, FileErrorKind};
-use ebbtide_model::{ErrorReason, Invalid, SandboxId, State};
+use ebbtide_model::{ErrorReason, Invalid, PauseReason, SandboxId, State};
 use thiserror::Error;
 
 use crate::LedgerError;
@@ -23,6 +23,14 @@ pub enum ControlError {
         id: SandboxId,
         /// The state it is in.
         state: State,
+    },
+    /// Nothing can be run in the sandbox until it is resumed.
+    #[error("sandbox {id} is {}; `ebb resume {id}` lets it go on", frozen(*why))]
+    Paused {
+        /// The sandbox.
+        id: SandboxId,
+        /// Why it is frozen.
+        why: PauseReason,
     },
     /// The sandbox could not be made, so nothing can be run in it.
     #[error("sandbox {id} could not be made: {message}")]
@@ -84,6 +92,7 @@ impl ControlError {
         match self {
             Self::NotFound { .. } => ErrorReason::SandboxNotFound,
             Self::NotRunning { .. } | Self::NotMade { .. } => ErrorReason::SandboxNotRunning,
+            Self::Paused { .. } => ErrorReason::SandboxPaused,
             Self::RequestIdConflict { .. } => ErrorReason::RequestIdConflict,
             Self::Invalid(_) => ErrorReason::InvalidRequest,
             Self::AboveCapacity { .. } => ErrorReason::ResourceCeilingExceeded,
@@ -95,10 +104,19 @@ impl ControlError {
     }
 }
 
+fn frozen(why: PauseReason) -> &'static str {
+    match why {
+        PauseReason::Asked => "paused",
+        PauseReason::Idle => "paused because it was idle",
+        PauseReason::Kept => "kept after a clean-up, and paused",
+    }
+}
+
 fn driver_reason(error: &DriverError) -> ErrorReason {
     match error {
         DriverError::NotFound(_) => ErrorReason::SandboxNotFound,
-        DriverError::NotRunning(_) | DriverError::Paused(_) => ErrorReason::SandboxNotRunning,
+        DriverError::NotRunning(_) => ErrorReason::SandboxNotRunning,
+        DriverError::Paused(_) => ErrorReason::SandboxPaused,
         DriverError::UnknownImage { .. }
         | DriverError::ImageGone { .. }
         | DriverError::UnknownUser { .. }

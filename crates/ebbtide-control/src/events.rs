@@ -12,7 +12,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ebbtide_model::{Principal, SandboxId, TerminationReason};
+use ebbtide_model::{OrphanReason, PauseReason, Principal, SandboxId, TerminationReason};
 use tokio::sync::watch;
 
 use crate::Outcome;
@@ -24,7 +24,7 @@ const START_SHIFT: u32 = 11;
 /// The longest message that an event carries.
 const MAX_MESSAGE_BYTES: usize = 512;
 
-/// Something that happened to a sandbox. Owners over the network will add kinds.
+/// Something that happened to a sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EventKind {
@@ -45,6 +45,16 @@ pub enum EventKind {
     },
     /// It never ran, or how it ended cannot be known; everything that it held is released.
     Failed(TerminationReason),
+    /// It is frozen.
+    Paused(PauseReason),
+    /// It goes on.
+    Resumed,
+    /// Its owner is gone.
+    Orphaned(OrphanReason),
+    /// Somebody stands for it from now on, as the message says.
+    Adopted,
+    /// A clean-up has spared it; the message says why.
+    Kept,
     /// A daemon found it in another state than the ledger said, and did this about it.
     Reconciled(Outcome),
 }
@@ -59,6 +69,11 @@ impl EventKind {
             Self::Stopping(_) => "stopping",
             Self::Stopped { .. } => "stopped",
             Self::Failed(_) => "failed",
+            Self::Paused(_) => "paused",
+            Self::Resumed => "resumed",
+            Self::Orphaned(_) => "orphaned",
+            Self::Adopted => "adopted",
+            Self::Kept => "kept",
             Self::Reconciled(_) => "reconciled",
         }
     }
@@ -66,8 +81,12 @@ impl EventKind {
     /// Why, as one stable word; empty where there is no other cause than the kind itself.
     pub fn reason(self) -> &'static str {
         match self {
-            Self::Created | Self::Preparing | Self::Running => "",
+            Self::Created | Self::Preparing | Self::Running | Self::Resumed | Self::Adopted | Self::Kept => {
+                ""
+            }
             Self::Stopping(reason) | Self::Stopped { reason, .. } | Self::Failed(reason) => reason.as_str(),
+            Self::Paused(reason) => reason.as_str(),
+            Self::Orphaned(reason) => reason.as_str(),
             Self::Reconciled(outcome) => outcome.as_str(),
         }
     }

@@ -1,10 +1,10 @@
-//! Places where a test kills the daemon, one before and one after each side effect of create and stop.
+//! Places where a test kills the daemon, one before and one after each side effect of create, pause and stop.
 //!
 //! Compiled only under the feature `fail-points`, which no release enables. The process whose environment holds
 //! `EBBTIDE_FAIL_POINT=NAME` kills itself with SIGKILL when it comes to the place NAME: no destructor runs, nothing
 //! is flushed, as with `kill -9` from outside at the worst moment.
 
-/// Every fail point, in the order of a create and a stop.
+/// Every fail point, in the order of a create, a pause and a stop.
 pub const FAIL_POINTS: &[&str] = &[
     "create.intent.before",
     "create.intent.after",
@@ -16,6 +16,11 @@ pub const FAIL_POINTS: &[&str] = &[
     "create.running.after",
     "create.mark.before",
     "create.mark.after",
+    "pause.driver.before",
+    "pause.driver.after",
+    "pause.record.after",
+    "resume.driver.before",
+    "resume.driver.after",
     "stop.ending.before",
     "stop.ending.after",
     "stop.driver.before",
@@ -58,6 +63,7 @@ mod tests {
         include_str!("control.rs"),
         include_str!("sandbox.rs"),
         include_str!("engine.rs"),
+        include_str!("pause.rs"),
         include_str!("lifecycle/create.rs"),
         include_str!("lifecycle/watch.rs"),
         include_str!("lifecycle/ending.rs"),

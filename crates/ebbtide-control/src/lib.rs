@@ -8,6 +8,7 @@
 //! Read a create downwards: [`Control::create`], `lifecycle::create`; a stop: [`Control::stop`],
 //! `lifecycle::ending`; what a restart does: `reconcile`.
 
+mod change;
 mod config;
 mod control;
 mod engine;
@@ -21,6 +22,7 @@ mod list;
 mod metrics;
 mod output;
 mod owner;
+mod pause;
 mod purge;
 mod reconcile;
 mod sandbox;

@@ -44,6 +44,10 @@ pub(crate) enum Step {
     FirstExec,
     /// Any later command, in the same way.
     Exec,
+    /// It is frozen.
+    Pause,
+    /// It goes on.
+    Resume,
     /// Its processes end after they have been asked to.
     Stop,
     /// Everything of it is released.
@@ -51,8 +55,17 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 7] =
-        [Self::Prepare, Self::Queue, Self::Create, Self::FirstExec, Self::Exec, Self::Stop, Self::Destroy];
+    const ALL: [Self; 9] = [
+        Self::Prepare,
+        Self::Queue,
+        Self::Create,
+        Self::FirstExec,
+        Self::Exec,
+        Self::Pause,
+        Self::Resume,
+        Self::Stop,
+        Self::Destroy,
+    ];
 
     fn as_str(self) -> &'static str {
         match self {
@@ -61,6 +74,8 @@ impl Step {
             Self::Create => "create",
             Self::FirstExec => "first_exec",
             Self::Exec => "exec",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
             Self::Stop => "stop",
             Self::Destroy => "destroy",
         }
@@ -137,7 +152,7 @@ impl Metrics {
                     self.leaks.inc();
                 }
             }
-            EventKind::Preparing | EventKind::Running | EventKind::Stopping(_) => {}
+            _ => {}
         }
     }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ebbtide_driver::{DestroyOutcome, Phase};
-use ebbtide_model::{SandboxId, State, TerminationReason};
+use ebbtide_model::{PauseReason, SandboxId, State, TerminationReason};
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span, error_span, info, warn};
 
@@ -22,7 +22,7 @@ use crate::engine::Engine;
 use crate::events::EventKind;
 use crate::lifecycle::Begin;
 use crate::sandbox::{Ending, Sandbox};
-use crate::{ControlError, LedgerError};
+use crate::{ControlError, LedgerError, pause};
 
 /// Unknown sandboxes that one pass destroys, at most, and the time it gives to that.
 const ROWS: usize = 512;
@@ -37,6 +37,8 @@ pub enum Outcome {
     Resumed,
     /// It runs, and this daemon watches it from now on.
     Adopted,
+    /// It is frozen and its record said that it runs, or the other way round: the record now says what is.
+    Corrected,
     /// It ended while no daemon looked, and is finished with its own report.
     Finished,
     /// Its ending had been cut off and goes on.
@@ -62,6 +64,7 @@ impl Outcome {
             Self::InHand => "in_hand",
             Self::Resumed => "resumed",
             Self::Adopted => "adopted",
+            Self::Corrected => "corrected",
             Self::Finished => "finished",
             Self::EndingResumed => "ending_resumed",
             Self::Lost => "lost",
@@ -85,7 +88,7 @@ pub(crate) fn is_unfinished(reconciled: &[Reconciled]) -> bool {
 /// Compares once.
 pub(crate) async fn pass(engine: &Arc<Engine>) -> Result<Vec<Reconciled>, ControlError> {
     let _one_at_a_time = engine.reconciling.lock().await;
-    let running = engine.select(|record| record.state == State::Running);
+    let running = engine.select(|record| is_alive(record.state));
     let existing: BTreeMap<SandboxId, Phase> = engine
         .ask("list its sandboxes", engine.driver.list())
         .await?
@@ -107,6 +110,12 @@ pub(crate) async fn pass(engine: &Arc<Engine>) -> Result<Vec<Reconciled>, Contro
                 Outcome::RetryLater
             })
         });
+        let outcome = match outcome {
+            Outcome::InHand if is_at_odds(sandbox.state(), phase) => {
+                thawed_or_frozen(engine, &sandbox).instrument(about(&sandbox.id)).await
+            }
+            outcome => outcome,
+        };
         reconciled.push((sandbox.id.clone(), outcome));
     }
     let deadline = Instant::now() + BUDGET;
@@ -126,12 +135,36 @@ pub(crate) async fn pass(engine: &Arc<Engine>) -> Result<Vec<Reconciled>, Contro
 /// does not have it.
 fn in_hand(engine: &Engine, sandbox: &Sandbox, vanished: bool) -> Result<Outcome, LedgerError> {
     sandbox.retry.notify_waiters();
-    if vanished && sandbox.state() == State::Running {
+    if vanished && is_alive(sandbox.state()) {
         sandbox.begin_ending(&engine.store, &lost())?;
         tell(sandbox, Outcome::Lost);
         return Ok(Outcome::Lost);
     }
     Ok(Outcome::InHand)
+}
+
+fn is_alive(state: State) -> bool {
+    matches!(state, State::Running | State::Paused)
+}
+
+/// Whether it may be that a sandbox is frozen and its record says that it runs, or the other way round.
+fn is_at_odds(state: State, phase: Option<Phase>) -> bool {
+    matches!((state, phase), (State::Running, Some(Phase::Paused)) | (State::Paused, Some(Phase::Running)))
+}
+
+/// Gives one that is at odds with its record the state that it is in.
+async fn thawed_or_frozen(engine: &Engine, sandbox: &Sandbox) -> Outcome {
+    match pause::correct(engine, sandbox).await {
+        Ok(true) => {
+            tell(sandbox, Outcome::Corrected);
+            Outcome::Corrected
+        }
+        Ok(false) => Outcome::InHand,
+        Err(error) => {
+            warn!(%error, "cannot say whether it is frozen; trying again with the next pass");
+            Outcome::RetryLater
+        }
+    }
 }
 
 /// A sandbox that nobody goes through its life with: a daemon before this one did.
@@ -159,9 +192,11 @@ fn take_up(
                 // The mark that would say when was not written yet, so that was within moments of its creation.
                 sandbox.started(record.created_at);
                 engine.mark_soon(sandbox);
+                freeze_as(engine, sandbox, phase)?;
                 (adopted(phase), Begin::Watch)
             }
             (State::Running | State::Paused, Some(Phase::Running | Phase::Paused | Phase::Ended)) => {
+                freeze_as(engine, sandbox, phase)?;
                 (adopted(phase), Begin::Watch)
             }
             // It has run, so its main command must not be started a second time.
@@ -177,6 +212,16 @@ fn take_up(
     tell(sandbox, outcome);
     engine.drive(sandbox, begin);
     Ok(outcome)
+}
+
+/// Whether it is frozen follows from what the driver has; why, from the record.
+fn freeze_as(engine: &Engine, sandbox: &Sandbox, phase: Option<Phase>) -> Result<(), LedgerError> {
+    let why = sandbox.peek(|record| record.paused).unwrap_or(PauseReason::Asked);
+    match phase {
+        Some(Phase::Paused) => sandbox.paused(&engine.store, why).map(drop),
+        Some(Phase::Running) => sandbox.resumed(&engine.store).map(drop),
+        _ => Ok(()),
+    }
 }
 
 fn tell(sandbox: &Sandbox, outcome: Outcome) {

@@ -13,6 +13,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::LedgerError;
+use crate::change;
 use crate::events::{EventKind, Feed, Feeds};
 use crate::failpoint::fail_point;
 use crate::store::{Store, Stored, now};
@@ -52,6 +53,8 @@ pub(crate) struct Sandbox {
     record: watch::Sender<SandboxRecord>,
     kill_at: watch::Sender<Instant>,
     image_ready: watch::Sender<bool>,
+    /// Held around every change of which the driver is told too, see [`crate::change`].
+    pub(crate) changing: tokio::sync::Mutex<()>,
     transition: Mutex<()>,
     feed: Arc<Feed>,
     tags: Arc<[String]>,
@@ -71,6 +74,7 @@ impl Sandbox {
             record: watch::Sender::new(record),
             kill_at: watch::Sender::new(kill_at.map_or_else(Instant::now, instant)),
             image_ready: watch::Sender::new(false),
+            changing: tokio::sync::Mutex::new(()),
             transition: Mutex::new(()),
             driven: AtomicBool::new(false),
             used: AtomicBool::new(false),
@@ -164,6 +168,7 @@ impl Sandbox {
         self.transition(|record| {
             let Ok(state) = record.state.after(Event::Ending) else { return Ok(()) };
             record.state = state;
+            record.paused = None;
             record.reason = Some(ending.reason);
             record.message.clone_from(&ending.message);
             record.exit_code = ending.exit_code;
@@ -234,7 +239,7 @@ impl Sandbox {
             record.message = message.to_owned();
             record.ended_at = Some(now());
             fail_point!("stop.tombstone.before");
-            store.tombstone(record)?;
+            store.tombstone(record, Duration::ZERO)?;
             fail_point!("stop.tombstone.after");
             forgotten();
             Ok(())
@@ -243,7 +248,7 @@ impl Sandbox {
     }
 
     /// Changes the record, and shows it to others only if `change` succeeds.
-    fn transition(
+    pub(crate) fn transition(
         &self,
         change: impl FnOnce(&mut SandboxRecord) -> Result<(), LedgerError>,
     ) -> Result<SandboxRecord, LedgerError> {
@@ -253,6 +258,9 @@ impl Sandbox {
         change(&mut record)?;
         if record != before {
             // Told before it is shown, so that who waits for a state finds its event.
+            if let Some((kind, message)) = change::told(&before.ownership, &record.ownership) {
+                self.tell(kind, &message);
+            }
             if let Some(kind) = happened(before.state, &record) {
                 self.tell(kind, &record.message);
             }
@@ -280,6 +288,9 @@ impl Drop for Driven {
 fn happened(before: State, record: &SandboxRecord) -> Option<EventKind> {
     // One without a reason was ended by a version that knew a reason which we do not.
     let reason = record.reason.unwrap_or(TerminationReason::Stopped);
+    if let Some(kind) = change::frozen(before, record) {
+        return Some(kind);
+    }
     match record.state {
         state if state == before => None,
         State::Running => Some(EventKind::Running),

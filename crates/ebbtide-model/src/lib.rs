@@ -11,6 +11,7 @@ mod limits;
 mod mounted_file;
 mod owner;
 mod ownership;
+mod pause;
 mod policy;
 mod principal;
 mod pull_credentials;
@@ -32,6 +33,7 @@ pub use limits::Limits;
 pub use mounted_file::MountedFile;
 pub use owner::{OWNER_PID_ANNOTATION, OWNER_START_TIME_ANNOTATION, OwnerProcess};
 pub use ownership::{OrphanReason, Ownership};
+pub use pause::PauseReason;
 pub use policy::{
     DETACH_ANNOTATION, IDLE_TIMEOUT_ANNOTATION, KEEP_ANNOTATION, KEEP_AS_ANNOTATION, KEEP_FOR_ANNOTATION,
     Keep, KeepAs, ON_IDLE_ANNOTATION, ORPHAN_GRACE_ANNOTATION, OnIdle, Policy,

@@ -20,11 +20,17 @@ pub enum Ownership {
     Owned {
         /// Who.
         by: Holder,
+        /// Whether they have taken it over, rather than made it.
+        #[serde(default)]
+        adopted: bool,
     },
     /// Its owner is gone. It can be adopted until its time is over.
     Orphaned {
         /// Who it was.
         by: Holder,
+        /// Whether they had taken it over, rather than made it.
+        #[serde(default)]
+        adopted: bool,
         /// How the owner went.
         why: OrphanReason,
         /// Since when.
@@ -47,6 +53,11 @@ pub enum Ownership {
 }
 
 impl Ownership {
+    /// As it is when `by` has made it.
+    pub fn made_by(by: Holder) -> Self {
+        Self::Owned { by, adopted: false }
+    }
+
     /// The stable name of the kind.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -61,7 +72,7 @@ impl Ownership {
     /// Who stands for it, or did last.
     pub fn holder(&self) -> Option<&Holder> {
         match self {
-            Self::Owned { by } | Self::Orphaned { by, .. } => Some(by),
+            Self::Owned { by, .. } | Self::Orphaned { by, .. } => Some(by),
             Self::Kept { by, .. } => by.as_ref(),
             Self::Unowned | Self::Detached => None,
         }
@@ -81,7 +92,7 @@ impl Ownership {
 impl fmt::Display for Ownership {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Owned { by } => write!(f, "owned by {by}"),
+            Self::Owned { by, .. } => write!(f, "owned by {by}"),
             Self::Orphaned { by, why, .. } => write!(f, "orphaned: {by} {why}"),
             Self::Kept { why, .. } => write!(f, "kept: {why}"),
             Self::Unowned | Self::Detached => f.write_str(self.kind()),

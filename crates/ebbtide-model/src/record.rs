@@ -5,7 +5,8 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    HOST_IMAGE, Ownership, Policy, Principal, Receipt, SandboxId, SandboxSpec, State, TerminationReason,
+    HOST_IMAGE, Ownership, PauseReason, Policy, Principal, Receipt, SandboxId, SandboxSpec, State,
+    TerminationReason,
 };
 
 /// How the main command of a sandbox ended.
@@ -55,6 +56,8 @@ pub struct SandboxRecord {
     pub policy: Policy,
     /// Where it is in its life.
     pub state: State,
+    /// Why it is frozen, where it is.
+    pub paused: Option<PauseReason>,
     /// Why it ended, or why it is ending. `None` while nothing ends it.
     pub reason: Option<TerminationReason>,
     /// Words for a person beside the reason, e.g. the error of a failed create. May be empty.

@@ -160,6 +160,7 @@ mod tests {
         let process = Some(OwnerProcess { pid: 7, start_time: 9 });
         Ownership::Orphaned {
             by: Holder { lease: Some(lease.clone()), process, label: "python3".to_owned() },
+            adopted: false,
             why: OrphanReason::ProcessEnded,
             since: UNIX_EPOCH + Duration::from_secs(1),
             until: UNIX_EPOCH + Duration::from_secs(61),
@@ -183,7 +184,7 @@ mod tests {
         let mine = |mine| ownership_message(&orphaned(&lease), mine).holder.unwrap().mine;
         assert!(mine(Some(&lease)));
         assert!(!mine(None));
-        let process = Ownership::Owned { by: Holder::process(OwnerProcess { pid: 1, start_time: 1 }) };
+        let process = Ownership::made_by(Holder::process(OwnerProcess { pid: 1, start_time: 1 }));
         assert!(!ownership_message(&process, None).holder.unwrap().mine);
     }
 

@@ -186,6 +186,7 @@ pub(crate) mod tests {
             ownership: Ownership::Unowned,
             policy: Policy::of_limits(&Limits::default()),
             state: State::Running,
+            paused: None,
             reason: None,
             message: String::new(),
             exit_code: None,

@@ -94,6 +94,11 @@ fn kind_message(kind: EventKind) -> own::EventKind {
         EventKind::Stopping(_) => own::EventKind::Stopping,
         EventKind::Stopped { .. } => own::EventKind::Stopped,
         EventKind::Failed(_) => own::EventKind::Failed,
+        EventKind::Paused(_) => own::EventKind::Paused,
+        EventKind::Resumed => own::EventKind::Resumed,
+        EventKind::Orphaned(_) => own::EventKind::Orphaned,
+        EventKind::Adopted => own::EventKind::Adopted,
+        EventKind::Kept => own::EventKind::Kept,
         EventKind::Reconciled(_) => own::EventKind::Reconciled,
         _ => own::EventKind::Unspecified,
     }

@@ -36,7 +36,8 @@ fn serve(home: &TestHome, point: &str) -> (ebbtide_tests::Running, u32) {
 #[test]
 fn a_daemon_that_dies_at_any_step_loses_no_sandbox_and_leaves_nothing() {
     let machine = Machine::take();
-    for point in FAIL_POINTS {
+    let on_the_way = |point: &&&str| point.starts_with("create.") || point.starts_with("stop.");
+    for point in FAIL_POINTS.iter().filter(on_the_way) {
         let home = machine.home().with_binary(binary_with_fail_points());
         let (serve, daemon) = serve(&home, point);
 

@@ -84,7 +84,7 @@ fn new_record(
     let policy = Policy::from_annotations(&spec.annotations, &config.limits)?;
     let ownership = match OwnerProcess::from_annotations(&spec.annotations)? {
         _ if policy.detach => Ownership::Detached,
-        Some(process) => Ownership::Owned { by: Holder::process(process) },
+        Some(process) => Ownership::made_by(Holder::process(process)),
         None => Ownership::Unowned,
     };
     let owned = matches!(ownership, Ownership::Owned { .. });
@@ -97,6 +97,7 @@ fn new_record(
         ownership,
         policy,
         state: State::Pending,
+        paused: None,
         reason: None,
         message: String::new(),
         exit_code: None,

@@ -11,14 +11,14 @@ use super::{Backoff, must_end};
 use crate::engine::Engine;
 use crate::sandbox::{Ending, Sandbox};
 
-/// Waits until a running sandbox is ending, by a request or by itself, and then answers with its report.
+/// Waits until a running or frozen sandbox is ending, by a request or by itself, and then answers with its report.
 pub(super) async fn until_ending(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -> Option<EndReport> {
     let mut changes = sandbox.changes();
     let mut backoff = Backoff::new(&engine.config.timing);
-    while sandbox.state() == State::Running {
+    while is_alive(sandbox.state()) {
         let answer = tokio::select! {
             biased;
-            _ = changes.wait_for(|record| record.state != State::Running) => return None,
+            _ = changes.wait_for(|record| !is_alive(record.state)) => return None,
             answer = engine.driver.ended(&sandbox.id) => answer,
         };
         match answer {
@@ -43,6 +43,10 @@ pub(super) async fn until_ending(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -
         }
     }
     None
+}
+
+fn is_alive(state: State) -> bool {
+    matches!(state, State::Running | State::Paused)
 }
 
 /// Whether the driver is sure that it does not have the sandbox. Unknown is not dead.

@@ -6,7 +6,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ebbtide_model::{
-    Holder, Limits, OwnerProcess, Ownership, Policy, SandboxRecord, State, TerminationReason,
+    Holder, Limits, OwnerProcess, Ownership, PauseReason, Policy, SandboxRecord, State, TerminationReason,
 };
 use rusqlite::types::{FromSqlError, Type};
 use rusqlite::{OptionalExtension as _, Row, named_params};
@@ -18,9 +18,9 @@ pub(super) const COLUMNS: &str = "id, principal, request_id, state, reason, mess
                                   ended, deadline, kill_at, boot_id, owner, spec";
 
 /// The columns that the ledger of an earlier version does not have.
-pub(super) const LATER: &str = "made_of, ownership, policy, ended_by, receipt";
+pub(super) const LATER: &str = "made_of, ownership, policy, ended_by, receipt, paused";
 /// What stands for [`LATER`] where they are not there.
-pub(super) const NOT_LATER: &str = "NULL, NULL, NULL, NULL, NULL";
+pub(super) const NOT_LATER: &str = "NULL, NULL, NULL, NULL, NULL, NULL";
 
 pub(super) const INSERT: &str = "
 INSERT INTO sandbox (id, principal, request_id, state, reason, message, exit_code, created, started, ended, deadline,
@@ -120,20 +120,18 @@ fn insert_row(connection: &rusqlite::Connection, record: &SandboxRecord) -> Resu
 /// Reads the [`COLUMNS`] of a row, and the [`LATER`] ones.
 pub(super) fn record(row: &Row<'_>) -> Result<Stored, rusqlite::Error> {
     let state = named(row, 3, State::ALL, State::as_str)?;
-    let reason = match row.get_ref(4)? {
-        rusqlite::types::ValueRef::Null => None,
-        _ => Some(named(row, 4, TerminationReason::ALL, TerminationReason::as_str)?),
-    };
+    let reason = optional(row, 4, TerminationReason::ALL, TerminationReason::as_str)?;
     let ownership = match json_in(row, 16)? {
         Some(ownership) => ownership,
         None => json_in::<OwnerProcess>(row, 13)?
-            .map_or(Ownership::Unowned, |process| Ownership::Owned { by: Holder::process(process) }),
+            .map_or(Ownership::Unowned, |process| Ownership::made_by(Holder::process(process))),
     };
     let record = SandboxRecord {
         id: parsed(row, 0)?,
         principal: parsed(row, 1)?,
         request_id: row.get(2)?,
         state,
+        paused: optional(row, 20, PauseReason::ALL, PauseReason::as_str)?,
         reason,
         message: row.get(5)?,
         exit_code: row.get(6)?,
@@ -181,6 +179,18 @@ fn named<T: Copy, const N: usize>(
 ) -> Result<T, rusqlite::Error> {
     let text = row.get_ref(column)?.as_str()?;
     all.into_iter().find(|value| name(*value) == text).ok_or_else(|| bad(column, FromSqlError::InvalidType))
+}
+
+fn optional<T: Copy, const N: usize>(
+    row: &Row<'_>,
+    column: usize,
+    all: [T; N],
+    name: fn(T) -> &'static str,
+) -> Result<Option<T>, rusqlite::Error> {
+    match row.get_ref(column)? {
+        rusqlite::types::ValueRef::Null => Ok(None),
+        _ => named(row, column, all, name).map(Some),
+    }
 }
 
 fn bad(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {

@@ -19,9 +19,9 @@ mod schema;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use ebbtide_model::{SandboxId, SandboxRecord, State, TerminationReason};
+use ebbtide_model::{PauseReason, SandboxId, SandboxRecord, State, TerminationReason};
 use rusqlite::{Connection, named_params};
 
 use checkpoint::Checkpoint;
@@ -106,17 +106,23 @@ impl Store {
         record: &SandboxRecord,
         kill_at: SystemTime,
     ) -> Result<(), LedgerError> {
-        self.update("begin an ending", record, Some(kill_at))
+        self.update("begin an ending", record, Some(kill_at), Duration::ZERO)
     }
 
     /// Records the exit code of a sandbox that is ending.
     pub(crate) fn record_exit(&self, record: &SandboxRecord) -> Result<(), LedgerError> {
-        self.update("record an exit", record, None)
+        self.update("record an exit", record, None, Duration::ZERO)
     }
 
-    /// Records that nothing of a sandbox is left. No verb changes its record after that.
-    pub(crate) fn tombstone(&self, record: &SandboxRecord) -> Result<(), LedgerError> {
-        self.update("write a tombstone", record, None)
+    /// Records what has become of one that goes on: who stands for it, whether it is frozen.
+    pub(crate) fn record_change(&self, record: &SandboxRecord) -> Result<(), LedgerError> {
+        self.update("record a change", record, None, Duration::ZERO)
+    }
+
+    /// Records that nothing of a sandbox is left. No verb changes its record after that. It is kept for as much
+    /// `longer` than the retention.
+    pub(crate) fn tombstone(&self, record: &SandboxRecord, longer: Duration) -> Result<(), LedgerError> {
+        self.update("write a tombstone", record, None, longer)
     }
 
     /// One record.
@@ -185,6 +191,7 @@ impl Store {
         step: &'static str,
         record: &SandboxRecord,
         kill_at: Option<SystemTime>,
+        longer: Duration,
     ) -> Result<(), LedgerError> {
         let connection = self.connection();
         let run = || {
@@ -202,6 +209,8 @@ impl Store {
                 ":ended": ended,
                 ":kill_at": kill_at,
                 ":made_of": record.made_of.as_ref().map(codec::json).transpose()?,
+                ":paused": record.paused.map(PauseReason::as_str),
+                ":retained_from": record.ended_at.map(|ended| codec::millis(ended + longer)),
                 ":ownership": codec::json(&record.ownership)?,
                 ":ended_by": record.ended_by,
                 ":receipt": record.receipt.as_ref().map(codec::json).transpose()?,
@@ -237,5 +246,6 @@ impl Store {
 const UPDATE: &str = "
 UPDATE sandbox SET state = :state, reason = :reason, message = :message, exit_code = :exit_code, started = :started,
     ended = :ended, kill_at = coalesce(:kill_at, kill_at), made_of = coalesce(:made_of, made_of),
-    ownership = :ownership, ended_by = coalesce(:ended_by, ended_by), receipt = coalesce(:receipt, receipt)
+    ownership = :ownership, ended_by = coalesce(:ended_by, ended_by), receipt = coalesce(:receipt, receipt),
+    paused = :paused, retained_from = :retained_from
 WHERE id = :id AND ended IS NULL";

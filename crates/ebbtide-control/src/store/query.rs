@@ -44,7 +44,9 @@ pub(super) fn by_request_id(
 
 pub(super) fn live(connection: &Connection) -> Answer<Vec<Stored>> {
     let mut live: Vec<Stored> = connection
-        .prepare_cached(&format!("SELECT {COLUMNS}, {LATER} FROM sandbox WHERE ended IS NULL ORDER BY id"))?
+        .prepare_cached(&format!(
+            "SELECT {COLUMNS}, {LATER} FROM sandbox WHERE retained_from IS NULL ORDER BY id"
+        ))?
         .query_map([], record)?
         .collect::<Result<_, _>>()?;
     live.iter_mut().try_for_each(|stored| restore_files(connection, &mut stored.record))?;
@@ -75,8 +77,8 @@ pub(super) fn page(connection: &Connection, cursor: &Cursor<'_>) -> Answer<Vec<S
 }
 
 pub(super) fn expired(connection: &Connection, before: SystemTime, limit: usize) -> Answer<Vec<SandboxId>> {
-    let mut statement =
-        connection.prepare_cached("SELECT id FROM sandbox WHERE ended < ?1 ORDER BY ended LIMIT ?2")?;
+    let mut statement = connection
+        .prepare_cached("SELECT id FROM sandbox WHERE retained_from < ?1 ORDER BY retained_from LIMIT ?2")?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     // An id that does not parse cannot be ours: skipping it leaves it where it is.
     let ids = statement.query_map((millis(before), limit), |row| row.get::<_, String>(0))?;

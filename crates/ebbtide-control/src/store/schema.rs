@@ -51,7 +51,8 @@ PRAGMA user_version = 1;
 ///
 /// 3: the image that a sandbox was made of. Until then there was none but the host's own programs.
 ///
-/// 4: leases; who stands for a sandbox, what is to become of it, who ended it and what that released. `owner` is read of
+/// 4: leases; who stands for a sandbox, what is to become of it, whether it is frozen, who ended it and what that released.
+/// `retained_from` is set with `ended`: retention counts from there, and for a record that is kept for longer it is later. `owner` is read of
 /// sandboxes of an earlier form only. A lease's token is kept as its digest, so that who reads the ledger cannot use it.
 const MIGRATIONS: [&str; 3] = [
     "
@@ -82,6 +83,11 @@ ALTER TABLE sandbox ADD COLUMN ownership TEXT;
 ALTER TABLE sandbox ADD COLUMN policy TEXT;
 ALTER TABLE sandbox ADD COLUMN ended_by TEXT;
 ALTER TABLE sandbox ADD COLUMN receipt TEXT;
+ALTER TABLE sandbox ADD COLUMN paused TEXT;
+ALTER TABLE sandbox ADD COLUMN retained_from INTEGER;
+UPDATE sandbox SET retained_from = ended;
+DROP INDEX sandbox_ended;
+CREATE INDEX sandbox_retained ON sandbox (retained_from);
 PRAGMA user_version = 4;
 ",
 ];

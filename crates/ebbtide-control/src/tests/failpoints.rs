@@ -28,6 +28,8 @@ fn child() {
             println!("{id}");
             reach(&control, &id, State::Running).await;
             tokio::time::sleep(Duration::from_millis(30)).await;
+            control.pause(&ME, &id).await.unwrap();
+            control.resume(&ME, &id).await.unwrap();
             control.stop(&ME, &id, StopOptions { grace: Duration::from_secs(grace) }).await.unwrap();
             wait(&control, &id).await;
         }

@@ -49,7 +49,10 @@ async fn a_ledger_of_the_first_version_is_brought_up_to_date_with_all_that_it_ho
     let home = filled().await;
     let ledger = Connection::open(&home.config.ledger).unwrap();
     ledger.execute_batch("DROP TRIGGER mounted_made; DROP TABLE mounted; DROP TABLE lease;").unwrap();
-    for column in ["made_of", "ownership", "policy", "ended_by", "receipt"] {
+    ledger
+        .execute_batch("DROP INDEX sandbox_retained; CREATE INDEX sandbox_ended ON sandbox (ended)")
+        .unwrap();
+    for column in ["made_of", "ownership", "policy", "ended_by", "receipt", "paused", "retained_from"] {
         ledger.execute_batch(&format!("ALTER TABLE sandbox DROP COLUMN {column}")).unwrap();
     }
     ledger

@@ -9,6 +9,7 @@ mod images;
 mod ledger;
 mod listing;
 mod metrics;
+mod pause;
 mod property;
 mod restart;
 mod simple;

@@ -118,6 +118,7 @@ mod tests {
             ownership: Ownership::Unowned,
             policy: Policy::of_limits(&Limits::default()),
             state,
+            paused: None,
             reason: None,
             message: String::new(),
             exit_code: None,
