@@ -37,6 +37,7 @@ enum Verb {
     Key(verbs::key::Key),
     Shutdown(verbs::shutdown::Shutdown),
     Doctor(verbs::doctor::Doctor),
+    Torture(verbs::torture::Torture),
     Completions(verbs::completions::Completions),
 }
 
@@ -77,6 +78,7 @@ fn act(verb: Verb, context: &Context) -> Result<u8, Failure> {
             Verb::Key(verb) => verb.run(context).await,
             Verb::Shutdown(verb) => verb.run(context).await,
             Verb::Doctor(verb) => verb.run(context).await,
+            Verb::Torture(verb) => verb.run(context).await,
             Verb::Completions(verb) => verb.run(context, &mut Cli::command()),
         }
     });

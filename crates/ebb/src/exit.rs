@@ -15,7 +15,7 @@ pub(crate) const NOT_FOUND: u8 = 127;
 pub(crate) const HELP: &str = "\
 Exit codes:
   0        success; run and exec: the command's own code
-  1        a check found something (doctor), or some of several targets failed
+  1        a check found something (doctor, torture), or some of several targets failed
   2        the command line was not understood
   125      Ebbtide itself refused or failed
   126      the command cannot be executed

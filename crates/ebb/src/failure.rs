@@ -8,12 +8,14 @@ use ebbtide_image::archive::{LoadError, SaveError};
 use ebbtide_image::{ImageError, PullError};
 use ebbtide_model::{ErrorReason, Invalid};
 use ebbtide_server::KeyError;
+use ebbtide_torture::TortureError;
 use serde::Serialize;
 use thiserror::Error;
 
 use crate::daemon::DaemonError;
 use crate::exit;
 use crate::images::AliasError;
+use crate::verbs::torture;
 
 /// Why a verb did not succeed.
 #[derive(Debug, Error)]
@@ -182,6 +184,9 @@ pub(crate) enum Failure {
         #[source]
         source: io::Error,
     },
+    /// A system cannot be tortured.
+    #[error(transparent)]
+    Torture(#[from] TortureError),
     /// A directory could not be removed.
     #[error("the daemon ended and left {}", path.display())]
     Left {
@@ -204,6 +209,7 @@ impl Failure {
             Self::Partly { .. } => exit::PARTLY,
             Self::CopyEnds | Self::LoadWords | Self::DirectoryToStdout => exit::USAGE,
             Self::Interrupted { signal } => exit::of_signal(*signal),
+            Self::Torture(error) => torture::exit_code(error),
             _ => exit::EBBTIDE,
         }
     }
@@ -225,6 +231,8 @@ impl Failure {
             Self::CopyEnds => Some("ebb cp --help"),
             Self::NoSuchImage { .. } => Some("ebb image list"),
             Self::LoadWords => Some("ebb image load --help"),
+            Self::Torture(TortureError::NeedsRoot) => Some("sudo ebb torture ..."),
+            Self::Torture(_) => Some("ebb torture --help"),
             Self::CreateFailed { .. } => Some("ebb create --help"),
             Self::Client(error) => client_help(error),
             Self::Daemon(error) => error.help(),

@@ -1,4 +1,4 @@
-//! The command line of Ebbtide, and the two roles that its processes have.
+//! The command line of Ebbtide, and the roles that its processes have.
 
 mod attach;
 mod cli;
@@ -23,8 +23,11 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
     // Before anything else: the launcher must not have a second thread, nor anything of the command line's.
-    if arguments.next().is_some_and(|role| role == "internal-launcher") {
-        return ebbtide_linux::launcher_main(arguments);
+    match arguments.next() {
+        Some(role) if role == "internal-launcher" => ebbtide_linux::launcher_main(arguments),
+        Some(role) if role == "internal-torture-call" => {
+            ebbtide_torture::call_main(arguments.map(|word| word.to_string_lossy().into_owned()))
+        }
+        _ => cli::main(),
     }
-    cli::main()
 }

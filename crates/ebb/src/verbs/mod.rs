@@ -17,3 +17,4 @@ pub(crate) mod serve;
 pub(crate) mod shell;
 pub(crate) mod shutdown;
 pub(crate) mod stop;
+pub(crate) mod torture;

@@ -1,0 +1,47 @@
+# Ebbtide by its command line: a sandbox is tied to the shell that makes it. The owner's grace is two seconds.
+GRACE=15
+export EBBTIDE_HOME="$TORTURE_DIR/home"
+unset EBBTIDE_URL EBBTIDE_API_KEY
+
+available() { "$TORTURE_EBB" --version; }
+
+setup() {
+    mkdir -m 700 "$EBBTIDE_HOME"
+    printf '[limits]\nowner_grace_seconds = 2\n' >"$EBBTIDE_HOME/ebbtide.toml"
+}
+
+create() { sandbox=$("$TORTURE_EBB" create --owner $$ --tag "$TORTURE_NAME" -- "$@" 2>"$TORTURE_DIR/$TORTURE_NAME.err"); }
+
+stop() { "$TORTURE_EBB" stop --grace 1 "$1"; }
+
+enter() {
+    name=$1
+    shift
+    "$TORTURE_EBB" exec "$name" -- "$@"
+}
+
+list() { "$TORTURE_EBB" list | sed 1d | cut -d' ' -f1; }
+
+launcher() {
+    for pid in $(pgrep -x ebb-launcher); do
+        tr '\0' ' ' <"/proc/$pid/cmdline" | grep -q " $(cat "$EBBTIDE_HOME/id") " && echo "$pid"
+    done
+}
+
+helpers() {
+    cat "$EBBTIDE_HOME/daemon.lock"
+    launcher
+}
+
+directories() { echo "/run/ebbtide/$(cat "$EBBTIDE_HOME/id")"; }
+
+# A launcher that holds no sandbox goes five seconds after its daemon.
+rest() {
+    kill -TERM "$(cat "$EBBTIDE_HOME/daemon.lock")" 2>/dev/null
+    for _ in $(seq 100); do
+        [ -n "$(launcher)" ] || return 0
+        sleep 0.1
+    done
+}
+
+clean() { "$TORTURE_EBB" shutdown; }
