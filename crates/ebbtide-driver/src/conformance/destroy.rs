@@ -1,5 +1,6 @@
 //! Destroys, and the shutdown of everything.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ebbtide_model::ExitStatus;
@@ -57,6 +58,25 @@ pub(super) async fn destroy_hands_over_the_report(context: &Context<'_>) -> Resu
     let id = context.sandbox(sh(scripts::EXIT_7, &[])).await?;
     let report = context.ended(&id).await?;
     ensure_eq("report of destroy", destroyed(context.destroy(&id).await?)?, report)
+}
+
+pub(super) async fn receipt_tells_what_was_released_and_how(context: &Context<'_>) -> Result<(), Failure> {
+    let running = context.sandbox(words(&["sleep", "300"])).await?;
+    let ended = context.sandbox(words(&["true"])).await?;
+    context.ended(&ended).await?;
+    for id in [running, ended] {
+        let DestroyOutcome::Destroyed { receipt, .. } = context.destroy(&id).await? else {
+            return Err(Failure::Broken("it was gone before its destroy".to_owned()));
+        };
+        let once = |names: Vec<&String>| {
+            names.len() == names.iter().collect::<BTreeSet<_>>().len() && !names.is_empty()
+        };
+        let whole = once(receipt.released.iter().map(|(kind, _)| kind).collect())
+            && once(receipt.steps.iter().map(|(step, _)| step).collect())
+            && receipt.released.iter().all(|(_, count)| *count > 0);
+        ensure(whole, || format!("the receipt is {receipt:?}"))?;
+    }
+    Ok(())
 }
 
 pub(super) async fn shutdown_leaves_nothing(context: &Context<'_>) -> Result<(), Failure> {

@@ -68,3 +68,13 @@ pub(super) async fn killed_init_is_reported(context: &Context<'_>) -> Result<(),
     context.bounded("the end of an exec whose init was killed", over).await?;
     ensure(context.phase(&id).await?.is_some(), || "it is gone before its destroy".to_owned())
 }
+
+pub(super) async fn want_of_memory_is_told(context: &Context<'_>) -> Result<(), Failure> {
+    let mut plan = context.plan(words(scripts::USE_UP_MEMORY));
+    plan.resources.memory_bytes = 32 << 20;
+    context.create(&plan).await?;
+    let report = context.ended(&plan.id).await?;
+    ensure_eq("report", (report.cause, report.exit), (EndCause::OutOfMemory, Some(ExitStatus::Signal(9))))?;
+    let id = context.sandbox(sh(scripts::KILL_ITSELF, &[])).await?;
+    ensure_eq("cause of another kill", context.ended(&id).await?.cause, EndCause::MainExited)
+}

@@ -14,6 +14,7 @@
 //! ```
 
 mod adopt;
+mod attention;
 mod context;
 mod create;
 mod deadline;
@@ -23,6 +24,7 @@ mod exec;
 mod files;
 mod log;
 mod owner;
+mod pause;
 pub mod scripts;
 mod stop;
 mod streams;
@@ -130,16 +132,24 @@ checks! {
         large_file_is_intact_both_ways, directory_comes_back_as_it_was, mounted_files_are_there_first_and_cannot_be_written,
         files_after_the_end_are_refused;
     end: exit_code_of_the_main_command_is_reported, signal_of_the_main_command_is_reported,
-        report_is_repeated_until_destroy, waiting_ends_with_destroy, killed_init_is_reported;
+        report_is_repeated_until_destroy, waiting_ends_with_destroy, killed_init_is_reported,
+        want_of_memory_is_told;
     stop: stop_lets_a_handler_finish, stop_escalates_after_the_grace, stop_without_grace_kills_at_once,
         stop_asks_execs_too, main_command_is_ended_by_its_own_signal,
         stop_of_an_idle_sandbox_does_not_wait, second_stop_shortens_the_grace,
         stop_after_the_end_changes_nothing, phase_tells_that_the_end_has_begun;
     destroy: second_destroy_finds_it_gone, concurrent_destroys_agree, destroy_ends_running_execs,
-        destroy_does_not_wait_for_a_grace, destroy_hands_over_the_report;
+        destroy_does_not_wait_for_a_grace, destroy_hands_over_the_report,
+        receipt_tells_what_was_released_and_how;
     adopt: running_sandbox_is_adopted, end_without_a_daemon_is_reported, deadline_survives_a_reconnect;
     deadline: deadline_fires_unwatched, deadline_does_not_fire_early;
-    owner: owners_death_ends_it_after_the_grace, living_owner_keeps_it, dead_owner_is_not_taken_for_alive;
+    owner: owners_death_ends_it_after_the_grace, living_owner_keeps_it, dead_owner_is_not_taken_for_alive,
+        forked_child_is_not_taken_for_the_owner, another_owner_ends_the_grace, switched_off_it_outlives_its_owner,
+        guard_comes_too_late_for_the_end;
+    attention: attended_to_it_lives, unattended_it_ends_after_the_grace, attended_to_again_it_lives_on;
+    pause: paused_commands_wait_and_go_on, nothing_is_started_in_a_paused_sandbox, pause_outlives_the_daemon,
+        pause_comes_too_late_for_the_end, deadline_fires_while_paused, owners_death_ends_a_paused_sandbox,
+        stop_resumes_what_is_paused, stop_without_grace_kills_what_is_paused, destroy_ends_a_paused_sandbox;
     log: log_has_both_streams_of_the_main_command_and_no_others, large_log_is_intact,
         log_of_no_main_command_is_empty, log_reader_is_woken, log_is_read_by_several_at_their_own_pace,
         log_goes_on_without_a_daemon, log_is_kept_until_it_is_forgotten, seek_finds_any_place_of_a_log;

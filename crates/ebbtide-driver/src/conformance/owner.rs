@@ -1,12 +1,13 @@
-//! The owner: its death ends a sandbox after the grace, and nothing else does.
+//! The owner: its death ends a sandbox after the grace, unless another takes its place, and nothing else does.
 
-use std::process::{Child, Command, Stdio};
+use std::io::Read as _;
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, SystemTime};
 
-use ebbtide_model::OwnerProcess;
+use ebbtide_model::{OwnerProcess, SandboxId};
 
 use super::context::{Context, Failure, ensure, ensure_eq, words};
-use crate::{DeadMansSwitch, EndCause, Phase, SandboxPlan};
+use crate::{DeadMansSwitch, DriverError, EndCause, Phase, SandboxPlan};
 
 const GRACE: Duration = Duration::from_secs(1);
 /// What clocks may differ by.
@@ -48,35 +49,108 @@ pub(super) async fn dead_owner_is_not_taken_for_alive(context: &Context<'_>) -> 
     Ok(())
 }
 
-fn owned(context: &Context<'_>, process: OwnerProcess, grace: Duration) -> SandboxPlan {
-    let switch = DeadMansSwitch::Process { process, grace };
-    SandboxPlan { switch, ..context.plan(words(&["sleep", "300"])) }
+/// A child may hold open everything that its parent had.
+pub(super) async fn forked_child_is_not_taken_for_the_owner(context: &Context<'_>) -> Result<(), Failure> {
+    // The child waits for the end of what this test holds open.
+    let mut owner = Owner::run(&["sh", "-c", "exec 3<&0; cat <&3 & echo forked; wait"])?;
+    owner.has_written("forked")?;
+    let plan = owned(context, owner.process, GRACE / 5);
+    context.create(&plan).await?;
+    ensure_eq("phase", context.phase(&plan.id).await?, Some(Phase::Running))?;
+    let _until_the_end = owner.die();
+    ensure_eq("cause", context.ended(&plan.id).await?.cause, EndCause::OwnerGone)
 }
 
+pub(super) async fn another_owner_ends_the_grace(context: &Context<'_>) -> Result<(), Failure> {
+    let (first, second) = (Owner::start()?, Owner::start()?);
+    let plan = owned(context, first.process, GRACE);
+    context.create(&plan).await?;
+    drop(first);
+    tokio::time::sleep(GRACE / 5).await;
+    guard(context, &plan.id, by(second.process, GRACE / 5)).await?;
+    tokio::time::sleep(GRACE * 3 / 2).await;
+    ensure_eq("phase long after its first owner", context.phase(&plan.id).await?, Some(Phase::Running))?;
+    drop(second);
+    ensure_eq("cause", context.ended(&plan.id).await?.cause, EndCause::OwnerGone)
+}
+
+pub(super) async fn switched_off_it_outlives_its_owner(context: &Context<'_>) -> Result<(), Failure> {
+    let owner = Owner::start()?;
+    let plan = owned(context, owner.process, GRACE / 2);
+    context.create(&plan).await?;
+    drop(owner);
+    guard(context, &plan.id, DeadMansSwitch::Off).await?;
+    tokio::time::sleep(GRACE).await;
+    ensure_eq("phase long after its owner", context.phase(&plan.id).await?, Some(Phase::Running))
+}
+
+pub(super) async fn guard_comes_too_late_for_the_end(context: &Context<'_>) -> Result<(), Failure> {
+    let id = context.sandbox(words(&["true"])).await?;
+    context.ended(&id).await?;
+    let guarding = context.bounded("guard", context.driver()?.guard(&id, DeadMansSwitch::Off)).await?;
+    ensure(matches!(guarding, Err(DriverError::NotRunning(_))), || {
+        format!("guard after the end is answered with {guarding:?}")
+    })
+}
+
+pub(super) async fn guard(
+    context: &Context<'_>,
+    id: &SandboxId,
+    switch: DeadMansSwitch,
+) -> Result<(), Failure> {
+    context.soon("guard", context.driver()?.guard(id, switch)).await
+}
+
+fn by(process: OwnerProcess, grace: Duration) -> DeadMansSwitch {
+    DeadMansSwitch::Process { process, grace }
+}
+
+pub(super) fn owned(context: &Context<'_>, process: OwnerProcess, grace: Duration) -> SandboxPlan {
+    SandboxPlan { switch: by(process, grace), ..context.plan(words(&["sleep", "300"])) }
+}
 /// A process of this machine that owns a sandbox; it dies when it is dropped.
-struct Owner {
+pub(super) struct Owner {
     child: Child,
-    process: OwnerProcess,
+    pub(super) process: OwnerProcess,
+}
+
+fn broken(error: impl std::fmt::Display) -> Failure {
+    Failure::Broken(format!("starting an owner: {error}"))
 }
 
 impl Owner {
-    fn start() -> Result<Self, Failure> {
-        let broken = |error: &dyn std::fmt::Display| Failure::Broken(format!("starting an owner: {error}"));
-        let child = Command::new("sleep")
-            .arg("60")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
+    pub(super) fn start() -> Result<Self, Failure> {
+        Self::run(&["sleep", "60"])
+    }
+
+    fn run(argv: &[&str]) -> Result<Self, Failure> {
+        let child = Command::new(argv[0])
+            .args(&argv[1..])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
             .spawn()
-            .map_err(|error| broken(&error))?;
+            .map_err(broken)?;
         let process = OwnerProcess { pid: child.id(), start_time: 0 };
         let mut owner = Self { child, process };
-        let stat =
-            std::fs::read_to_string(format!("/proc/{}/stat", process.pid)).map_err(|error| broken(&error))?;
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.pid)).map_err(broken)?;
         // The name before the last parenthesis may hold anything; the start time is field 22.
         let start_time = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_ascii_whitespace().nth(19));
         owner.process.start_time =
-            start_time.and_then(|field| field.parse().ok()).ok_or_else(|| broken(&"no start time"))?;
+            start_time.and_then(|field| field.parse().ok()).ok_or_else(|| broken("no start time"))?;
         Ok(owner)
+    }
+
+    /// Reads these first words of what it writes.
+    fn has_written(&mut self, words: &str) -> Result<(), Failure> {
+        let mut read = vec![0; words.len()];
+        let output = self.child.stdout.as_mut().ok_or_else(|| broken("no output"))?;
+        output.read_exact(&mut read).map_err(broken)?;
+        ensure(read == words.as_bytes(), || format!("the owner wrote {read:?}"))
+    }
+
+    /// Kills it; answers what its children may still read from.
+    fn die(mut self) -> Option<ChildStdin> {
+        self.child.stdin.take()
     }
 }
 

@@ -37,6 +37,11 @@ pub const AWAIT_READY: &str = "until test -e /tmp/ready; do sleep 0.05; done";
 pub const HANDLES_SIGNALS: &str =
     "trap 'exit 6' USR1; trap 'exit 8' TERM; echo ready; while :; do sleep 0.05; done";
 
+/// Says at every moment that it goes on.
+pub const TICK: &str = "while :; do echo tick; sleep 0.05; done";
+/// Asks for memory until it is killed for it.
+pub const USE_UP_MEMORY: &[&str] = &["tail", "/dev/zero"];
+
 /// Tells its process id, and stays.
 pub const TELL_PID: &str = "echo $$; exec sleep 300";
 /// Ends with 0 while the process in its first argument is there.

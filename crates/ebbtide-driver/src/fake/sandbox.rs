@@ -127,10 +127,9 @@ impl Sandbox {
         *self.out_of_memory.lock().unwrap_or_else(PoisonError::into_inner) = Some(pid);
     }
 
-    /// How many processes there are, with init.
+    /// How many processes there are; init counts, and goes last.
     pub(super) fn alive(&self) -> u32 {
-        let init = matches!(*self.life.borrow(), Life::Running | Life::Ending);
-        self.processes.count() as u32 + u32::from(init)
+        self.processes.count() as u32 + 1
     }
 
     /// Holds off every other create and destroy of this sandbox.

@@ -11,11 +11,11 @@ use ebbtide_driver::{
     Capacity, Content, DeadMansSwitch, DestroyOutcome, Driver, DriverError, EndCause, EndReport, Exec,
     ExecRequest, Existing, FileRead, Leftover, MainLog, Phase, RootImage, SandboxPlan, Sink, WriteOptions,
 };
-use ebbtide_model::{Command, ExitStatus, OwnerProcess, SandboxId, StopOptions};
+use ebbtide_model::{Command, ExitStatus, SandboxId, StopOptions};
 use tokio::task::JoinSet;
 
 use crate::fault::Fault;
-use crate::{faulty_exec, faulty_files, faulty_log};
+use crate::{faulty_exec, faulty_files, faulty_guard, faulty_log};
 
 /// Longer than any check.
 const NEVER: Duration = Duration::from_secs(1000);
@@ -74,30 +74,16 @@ impl Faulty {
                 let deaf = "trap '' TERM; sleep 1000";
                 plan.main.argv = ["sh", "-c", deaf].map(str::to_owned).to_vec();
             }
-            Fault::DeadlineIgnored | Fault::DeadlineHeldByDaemon | Fault::DeadlineNeedsAWaiter => {
+            Fault::DeadlineIgnored
+            | Fault::DeadlineHeldByDaemon
+            | Fault::DeadlineNeedsAWaiter
+            | Fault::PauseStopsTheClock => {
                 plan.lifetime = NEVER;
             }
             Fault::DeadlineEarly => plan.lifetime /= 20,
-            _ => plan.switch = self.switch(plan.switch),
+            _ => plan.switch = faulty_guard::switch(self.fault, plan.switch),
         }
         plan
-    }
-
-    /// The switch with what is not carried out taken from it.
-    fn switch(&self, switch: DeadMansSwitch) -> DeadMansSwitch {
-        let DeadMansSwitch::Process { process, grace } = switch else { return switch };
-        let (start_time, grace) = match self.fault {
-            Fault::OwnerIgnored => return DeadMansSwitch::Off,
-            Fault::OwnerGraceIgnored => (process.start_time, Duration::ZERO),
-            Fault::OwnerTakenForDead => (0, grace),
-            Fault::StartTimeOfOwnerIgnored => {
-                let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.pid));
-                let start_time = stat.ok().and_then(|stat| stat.split(' ').nth(21)?.parse().ok());
-                (start_time.unwrap_or(process.start_time), grace)
-            }
-            _ => return switch,
-        };
-        DeadMansSwitch::Process { process: OwnerProcess { start_time, ..process }, grace }
     }
 
     async fn create_with(&self, asked: &SandboxPlan) -> Result<(), DriverError> {
@@ -107,6 +93,7 @@ impl Faulty {
             Fault::RepeatedCreateStartsAfresh => {
                 self.inner.destroy(id).await?;
             }
+            Fault::ResumedCreateInattentive if self.phase(id).await == Some(Phase::Running) => return Ok(()),
             Fault::EndedRunsAgain if self.phase(id).await == Some(Phase::Ended) => {
                 self.inner.destroy(id).await?;
             }
@@ -203,6 +190,8 @@ impl Driver for Faulty {
             Fault::ZeroGraceAsks if options.grace.is_zero() => NEVER,
             Fault::NobodyIsAsked if !options.grace.is_zero() => return Ok(()),
             Fault::SecondStopIgnored if again => return Ok(()),
+            Fault::PausedStopKills if self.phase(id).await == Some(Phase::Paused) => Duration::ZERO,
+            Fault::PausedStopWaits if self.phase(id).await == Some(Phase::Paused) => return Ok(()),
             _ => options.grace,
         };
         match self.inner.stop(id, StopOptions { grace }).await {
@@ -212,15 +201,15 @@ impl Driver for Faulty {
     }
 
     async fn guard(&self, id: &SandboxId, switch: DeadMansSwitch) -> Result<(), DriverError> {
-        self.inner.guard(id, self.switch(switch)).await
+        faulty_guard::guard(&self.inner, self.fault, id, switch).await
     }
 
     async fn pause(&self, id: &SandboxId) -> Result<(), DriverError> {
-        self.inner.pause(id).await
+        faulty_guard::pause(&self.inner, self.fault, id).await
     }
 
     async fn resume(&self, id: &SandboxId) -> Result<(), DriverError> {
-        self.inner.resume(id).await
+        faulty_guard::resume(&self.inner, self.fault, id).await
     }
 
     async fn ended(&self, id: &SandboxId) -> Result<EndReport, DriverError> {
@@ -247,6 +236,12 @@ impl Driver for Faulty {
             (Fault::StopRewritesTheReport, _) if self.memory.stopped.lock().unwrap().contains(id) => {
                 report.cause = EndCause::Stopped;
             }
+            (Fault::WantOfMemoryUntold, _) if report.cause == EndCause::OutOfMemory => {
+                report.cause = EndCause::MainExited;
+            }
+            (Fault::EveryKillIsWantOfMemory, Some(ExitStatus::Signal(9))) => {
+                report.cause = EndCause::OutOfMemory;
+            }
             (Fault::WaiterForgotten, _) if destroying => std::future::pending().await,
             (Fault::InitDeathUnnoticed, _) if report.cause == EndCause::InitKilled => {
                 std::future::pending().await
@@ -262,6 +257,9 @@ impl Driver for Faulty {
             Fault::DestroyWaitsForTheEnd if self.phase(id).await == Some(Phase::Ended) => {
                 let _ = self.inner.ended(id).await;
             }
+            Fault::PausedDestroyFails if self.phase(id).await == Some(Phase::Paused) => {
+                return Err(DriverError::Unavailable("it is paused".to_owned()));
+            }
             Fault::ConcurrentDestroyFails if again => {
                 return Err(DriverError::Unavailable("it is being destroyed".to_owned()));
             }
@@ -276,6 +274,7 @@ impl Driver for Faulty {
             (Fault::ReceiptNamesSomethingLeft, DestroyOutcome::Destroyed { receipt, .. }) => {
                 receipt.left.push(leftover());
             }
+            (Fault::EmptyReceipt, DestroyOutcome::Destroyed { receipt, .. }) => receipt.released.clear(),
             (Fault::DestroyLosesTheReport, DestroyOutcome::Destroyed { report, .. }) => *report = None,
             _ => {}
         }
@@ -311,6 +310,17 @@ impl Driver for Faulty {
             Fault::ListRemembersTheDestroyed => {
                 for id in self.memory.destroying.lock().unwrap().iter() {
                     existing.push(Existing { id: id.clone(), phase: Phase::Ended });
+                }
+            }
+            Fault::PauseInNameOnly => {
+                existing.iter_mut().for_each(|sandbox| sandbox.phase = Phase::Paused);
+            }
+            Fault::NewDaemonThaws => {
+                for sandbox in &mut existing {
+                    if !self.own.lock().unwrap().contains(&sandbox.id) {
+                        self.inner.resume(&sandbox.id).await?;
+                        sandbox.phase = Phase::Running;
+                    }
                 }
             }
             Fault::PhaseStaysRunning => {

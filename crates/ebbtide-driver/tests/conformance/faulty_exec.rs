@@ -50,6 +50,11 @@ pub(crate) async fn exec(
             request.command.working_dir = None;
             inner.exec(id, request).await
         }
+        (Err(DriverError::Paused(_)), Fault::ExecResumes) => {
+            inner.resume(id).await?;
+            inner.exec(id, request).await
+        }
+        (Err(DriverError::Paused(id)), Fault::PausedIsNotRunning) => Err(DriverError::NotRunning(id)),
         (Err(DriverError::NotRunning(_)), Fault::ExecAfterTheEndIsUntyped) => {
             Err(DriverError::Unavailable("it is over".to_owned()))
         }

@@ -5,6 +5,7 @@ mod fault;
 mod faulty;
 mod faulty_exec;
 mod faulty_files;
+mod faulty_guard;
 mod faulty_log;
 
 use std::collections::BTreeSet;
