@@ -20,14 +20,42 @@ pub(crate) enum RunRecord {
     /// It has not been given its request.
     Empty,
     /// It runs.
-    Started { has_main: bool },
+    Started(Run),
+    /// It runs, and its payload is frozen.
+    Paused(Run),
     /// It has been asked to end and has been given time for it.
-    Stopping { has_main: bool },
+    Stopping(Run),
     /// It has ended.
-    Ended(EndReport),
+    Ended(End),
+}
+
+/// What is known of a sandbox that runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Run {
+    pub(crate) has_main: bool,
+    /// How many mounts it has.
+    pub(crate) mounts: u32,
+}
+
+/// What is known of one that has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct End {
+    pub(crate) report: EndReport,
+    /// How many processes its end has found, with its init.
+    pub(crate) processes: u32,
+    pub(crate) mounts: u32,
 }
 
 impl RunRecord {
+    /// How many mounts it has, or had.
+    pub(crate) fn mounts(&self) -> u32 {
+        match self {
+            Self::Empty => 0,
+            Self::Started(run) | Self::Paused(run) | Self::Stopping(run) => run.mounts,
+            Self::Ended(end) => end.mounts,
+        }
+    }
+
     /// Writes the record over whatever is there.
     pub(crate) fn write(&self, file: impl AsFd) -> io::Result<()> {
         let mut bytes = [0; SIZE];
@@ -64,12 +92,17 @@ mod tests {
         let file = File::create(&path).unwrap();
         assert_eq!(RunRecord::read(&path), RunRecord::Empty);
         for record in [
-            RunRecord::Started { has_main: true },
-            RunRecord::Stopping { has_main: true },
-            RunRecord::Ended(EndReport {
-                cause: EndCause::LifetimeExpired,
-                exit: Some(ExitStatus::Signal(9)),
-                at: SystemTime::now(),
+            RunRecord::Started(Run { has_main: true, mounts: 30 }),
+            RunRecord::Paused(Run { has_main: true, mounts: 30 }),
+            RunRecord::Stopping(Run { has_main: true, mounts: 30 }),
+            RunRecord::Ended(End {
+                report: EndReport {
+                    cause: EndCause::LifetimeExpired,
+                    exit: Some(ExitStatus::Signal(9)),
+                    at: SystemTime::now(),
+                },
+                processes: u32::MAX,
+                mounts: u32::MAX,
             }),
         ] {
             record.write(&file).unwrap();

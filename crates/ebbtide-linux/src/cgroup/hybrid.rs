@@ -14,6 +14,8 @@ pub(super) struct Hybrid {
     cpu: Tree,
 }
 
+/// In the order of their removal.
+const V2_LEAVES: [&str; 3] = ["payload", "init", ""];
 const CPU_PERIOD_US: u64 = 100_000;
 /// What an ended slot may leave charged to a memory cgroup that the next one takes over: the kernel keeps some pages
 /// ahead for each processor.
@@ -26,7 +28,7 @@ impl Hybrid {
 
     fn remove_v2(&self, slot: &str) -> Result<u32, SysError> {
         let mut removed = 0;
-        for leaf in ["payload", "init", ""] {
+        for leaf in V2_LEAVES {
             removed += u32::from(self.v2.remove(slot, leaf)?);
         }
         Ok(removed)
@@ -67,6 +69,8 @@ impl Backend for Hybrid {
             init: self.v2.open(slot, "init")?,
             payload: self.v2.open(slot, "payload")?,
             self_attach,
+            freeze: self.v2.thaw(slot)?,
+            memory_events: self.memory.open_to_read(slot, "", "memory.oom_control")?,
         })
     }
 
@@ -91,15 +95,14 @@ impl Backend for Hybrid {
     }
 
     fn recycle(&self, slot: &str, killed: bool) -> Result<u32, SysError> {
-        let mut removed = 0;
         if !self.renew_memory(slot) {
-            removed += u32::from(self.memory.remove(slot, "")?);
+            self.memory.remove(slot, "")?;
         }
         self.cpu.write_if_there(slot, "", "cpu.cfs_quota_us", "-1")?;
         if killed {
-            removed += self.remove_v2(slot)?;
+            self.remove_v2(slot)?;
         }
-        Ok(removed)
+        Ok((V2_LEAVES.len() + self.v1().len()) as u32)
     }
 
     fn slots(&self) -> Vec<String> {

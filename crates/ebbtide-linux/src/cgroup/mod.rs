@@ -29,6 +29,10 @@ pub(crate) struct SlotCgroups {
     pub(crate) payload: OwnedFd,
     /// Files that a payload process writes `0` to before it runs anything.
     pub(crate) self_attach: Vec<OwnedFd>,
+    /// Where the payload is frozen (`1`) and thawed (`0`); it is thawed.
+    pub(crate) freeze: OwnedFd,
+    /// Where the kernel counts whom it has killed of the payload for want of memory, as `oom_kill N`.
+    pub(crate) memory_events: OwnedFd,
 }
 
 /// The cgroups of one home. Every operation is idempotent.
@@ -49,8 +53,12 @@ pub(crate) trait Backend {
     }
     /// Removes the cgroups of a slot; answers how many there were. Fails with `EBUSY` while a process is left.
     fn remove(&self, slot: &str) -> Result<u32, SysError>;
-    /// Removes what remembers an ended slot, and leaves the rest to the next of the same name; answers how many it
-    /// released. To be called once [`Backend::is_empty`]. `killed` says that [`Backend::kill`] was used: kernels
+    /// How many processes of the payload there are.
+    fn payload_size(&self, slot: &str) -> u32 {
+        self.v2().pids(slot, "payload").len() as u32
+    }
+    /// Removes what remembers an ended slot, and leaves the rest to the next of the same name; answers how many cgroups
+    /// the ended one had. To be called once [`Backend::is_empty`]. `killed` says that [`Backend::kill`] was used: kernels
     /// kill what is cloned into a cgroup that was ever killed (seen on 6.18).
     fn recycle(&self, slot: &str, _killed: bool) -> Result<u32, SysError> {
         self.remove(slot)

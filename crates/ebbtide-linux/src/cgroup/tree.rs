@@ -81,6 +81,19 @@ impl Tree {
             .step(|| format!("open {}", path.display()))
     }
 
+    pub(super) fn open_to_read(&self, slot: &str, leaf: &str, file: &str) -> Result<OwnedFd, SysError> {
+        let path = self.path(slot, leaf).join(file);
+        File::open(&path).map(OwnedFd::from).step(|| format!("open {}", path.display()))
+    }
+
+    /// The freezer of the payload, thawed whatever has become of the slot that had it before: what is born into a
+    /// frozen cgroup never gets as far as its first instruction.
+    pub(super) fn thaw(&self, slot: &str) -> Result<OwnedFd, SysError> {
+        let file = self.open_file(slot, "payload", "cgroup.freeze")?;
+        rustix::io::write(&file, b"0").step(|| format!("thaw the cgroup of {slot}"))?;
+        Ok(file)
+    }
+
     pub(super) fn write(&self, slot: &str, leaf: &str, file: &str, value: &str) -> Result<(), SysError> {
         let path = self.path(slot, leaf).join(file);
         fs::write(&path, value).step(|| format!("write {value:?} to {}", path.display()))

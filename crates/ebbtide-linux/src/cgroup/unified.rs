@@ -49,7 +49,13 @@ impl Backend for Unified {
         self.v2.give(slot, "", "cgroup.procs", uid)?;
         self.v2.give(slot, "payload", "cgroup.procs", uid)?;
         let (init, payload) = (self.v2.open(slot, "init")?, self.v2.open(slot, "payload")?);
-        Ok(SlotCgroups { init, payload, self_attach: Vec::new() })
+        Ok(SlotCgroups {
+            init,
+            payload,
+            self_attach: Vec::new(),
+            freeze: self.v2.thaw(slot)?,
+            memory_events: self.v2.open_to_read(slot, "payload", "memory.events")?,
+        })
     }
 
     fn limit(&self, slot: &str, resources: &EffectiveResources) -> Result<(), SysError> {

@@ -18,6 +18,7 @@ const RESIZE: u32 = request(MAGIC, WRITE, 3, size_of::<VolumeArgs>());
 const SUBVOLUME_CREATE: u32 = request(MAGIC, WRITE, 14, size_of::<VolumeArgs>());
 const SNAPSHOT_DESTROY: u32 = request(MAGIC, WRITE, 15, size_of::<VolumeArgs>());
 const INODE_LOOKUP: u32 = request(MAGIC, READ | WRITE, 18, size_of::<LookupArgs>());
+const FS_INFO: u32 = request(MAGIC, READ, 31, size_of::<FsInfo>());
 const QUOTA_CONTROL: u32 = request(MAGIC, READ | WRITE, 40, size_of::<[u64; 2]>());
 const QGROUP_CREATE: u32 = request(MAGIC, WRITE, 42, size_of::<[u64; 2]>());
 const QGROUP_LIMIT: u32 = request(MAGIC, READ, 43, size_of::<[u64; 6]>());
@@ -60,6 +61,15 @@ struct LookupArgs {
     tree: u64,
     object: u64,
     name: [u8; 4080],
+}
+
+/// `struct btrfs_ioctl_fs_info_args`.
+#[repr(C)]
+struct FsInfo {
+    max_id: u64,
+    devices: u64,
+    fsid: [u8; 16],
+    rest: [u8; 992],
 }
 
 /// How a pool counts what each subvolume holds.
@@ -106,6 +116,13 @@ pub(super) fn id(directory: BorrowedFd<'_>) -> io::Result<u64> {
     let mut args = LookupArgs { tree: 0, object: FIRST_FREE_OBJECT, name: [0; 4080] };
     ioctl(directory, INODE_LOOKUP, &mut args)?;
     Ok(args.tree)
+}
+
+/// The id of the file system that `directory` lies in.
+pub(super) fn fsid(directory: BorrowedFd<'_>) -> io::Result<[u8; 16]> {
+    let mut info = FsInfo { max_id: 0, devices: 0, fsid: [0; 16], rest: [0; 992] };
+    ioctl(directory, FS_INFO, &mut info)?;
+    Ok(info.fsid)
 }
 
 /// Bounds what the subvolume that `directory` lies in may hold.

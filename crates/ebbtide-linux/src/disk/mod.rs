@@ -87,6 +87,8 @@ pub struct Pool {
     device: PathBuf,
     quota: Quota,
     root: OwnedFd,
+    /// Where the kernel tells what each subvolume holds.
+    qgroups: PathBuf,
     dropped: Dropped,
 }
 
@@ -140,12 +142,14 @@ impl Pool {
             }
             _ => SysError::new("switch on the disk pool's quotas", error).into(),
         })?;
+        let fsid = btrfs::fsid(root.as_fd()).step(|| "read the disk pool's id")?;
         Ok(Self {
             file: file.to_owned(),
             mount_at: mount_at.to_owned(),
             device: device.path,
             quota,
             root,
+            qgroups: Path::new("/sys/fs/btrfs").join(uuid(fsid)).join("qgroups"),
             dropped: Dropped::default(),
         })
     }
@@ -177,6 +181,15 @@ impl Pool {
         btrfs::limit(directory.as_fd(), bytes)
             .step(|| format!("bound the subvolume {name}"))
             .map_err(|error| damaged_or(error, &self.file))
+    }
+
+    /// How many bytes a subvolume holds, with those that wait to be written to the disk; none where the kernel does not
+    /// tell.
+    pub fn used_bytes(&self, name: &str) -> Result<u64, DiskError> {
+        let id = btrfs::id(self.directory(name)?.as_fd()).step(|| format!("number the subvolume {name}"))?;
+        let qgroup = self.qgroups.join(format!("0_{id}"));
+        let number = |file| fs::read_to_string(qgroup.join(file)).ok()?.trim().parse::<u64>().ok();
+        Ok(["referenced", "rsv_data"].into_iter().filter_map(number).sum())
     }
 
     /// Drops a subvolume with all that it holds. Its space comes back in the background.
@@ -257,6 +270,18 @@ impl Dropped {
             self.ids = Vec::new();
         }
     }
+}
+
+/// As the kernel writes the id of a file system.
+fn uuid(id: [u8; 16]) -> String {
+    let mut text = String::with_capacity(36);
+    for (place, byte) in id.iter().enumerate() {
+        if [4, 6, 8, 10].contains(&place) {
+            text.push('-');
+        }
+        text.push_str(&format!("{byte:02x}"));
+    }
+    text
 }
 
 fn open_file(path: &Path) -> io::Result<File> {

@@ -80,6 +80,7 @@ impl Inner {
                 return Err(DriverError::io(step, std::io::Error::from_raw_os_error(errno)));
             }
             FromInit::NotRunning => return Err(DriverError::NotRunning(id.clone())),
+            FromInit::Paused => return Err(DriverError::Paused(id.clone())),
             other => return Err(DriverError::Protocol(format!("{other:?}"))),
         }
         let [control, pipe] = <[OwnedFd; 2]>::try_from(fds)

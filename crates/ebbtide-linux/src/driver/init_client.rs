@@ -6,17 +6,15 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use ebbtide_driver::{DeadMansSwitch, DriverError, Exec, ExecRequest, ExecStdin, SandboxPlan, WindowSize};
-use ebbtide_model::{MountedFile, OwnerProcess, SandboxId, StopOptions};
+use ebbtide_model::{MountedFile, SandboxId, StopOptions};
 use rustix::fs::{MemfdFlags, memfd_create};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use super::attention::for_init;
 use super::exec::{ExecStream, Output, pipe_writer};
 use super::packets::Packets;
 use super::terminal::{Keyboard, Terminal};
 use super::{INIT_PATIENCE, Inner};
-use crate::protocol::{
-    self, FromInit, Owner, PacketError, SpawnError, SpawnStage, Start, TerminalSize, ToInit,
-};
+use crate::protocol::{self, FromInit, PacketError, SpawnError, SpawnStage, Start, TerminalSize, ToInit};
 
 impl Inner {
     /// Gives an init its request.
@@ -24,32 +22,29 @@ impl Inner {
         let mut fds: Vec<OwnedFd> = Vec::new();
         // The places are fixed: the log, the mounted files if there are any, the owner if there is one.
         fds.push(self.open_log(plan)?);
-        let owner = match plan.switch {
-            DeadMansSwitch::Process { process, grace } => match open_owner(process) {
-                Some(pidfd) => {
-                    fds.push(pidfd);
-                    Owner::Alive { grace }
-                }
-                None => Owner::Dead { grace },
-            },
-            DeadMansSwitch::Off | DeadMansSwitch::Daemon { .. } => Owner::Nobody,
-        };
+        let (switch, owner) = for_init(plan.switch);
         let start = Start {
             hostname: format!("{}-{}", self.home_id, plan.id),
             main: plan.main.clone(),
             user: plan.user.clone(),
             stop_signal: plan.stop_signal,
             lifetime: plan.lifetime,
-            owner,
+            switch,
             files: plan.files.iter().map(|file| (file.path.clone(), file.size() as u64)).collect(),
         };
         if !plan.files.is_empty() {
-            fds.insert(1, in_memory(&plan.files)?);
+            fds.push(in_memory(&plan.files)?);
         }
+        fds.extend(owner);
         let init = self.connect(&plan.id)?;
         let (answer, _) = self.ask(&plan.id, &init, &ToInit::Start(start), &fds).await?;
         match answer {
-            FromInit::Started => Ok(()),
+            FromInit::Started => {
+                if let DeadMansSwitch::Daemon { .. } = plan.switch {
+                    self.attention.keep(&plan.id, init).await;
+                }
+                Ok(())
+            }
             FromInit::StartFailed(error) => {
                 Err(spawn_error(error, &plan.main.argv, plan.main.working_dir.as_deref()))
             }
@@ -97,6 +92,7 @@ impl Inner {
                 ));
             }
             FromInit::NotRunning => return Err(DriverError::NotRunning(id.clone())),
+            FromInit::Paused => return Err(DriverError::Paused(id.clone())),
             other => return Err(DriverError::Protocol(format!("{other:?}"))),
         }
         let mut fds = fds.into_iter();
@@ -171,15 +167,6 @@ fn in_memory(files: &[MountedFile]) -> Result<OwnedFd, DriverError> {
         Ok::<_, io::Error>(memory.into())
     };
     write().map_err(|error| DriverError::io("keep the mounted files in memory", error))
-}
-
-/// A descriptor of the owner, if it lives and is the process that was meant.
-fn open_owner(owner: OwnerProcess) -> Option<OwnedFd> {
-    let pidfd = pidfd_open(Pid::from_raw(i32::try_from(owner.pid).ok()?)?, PidfdFlags::empty()).ok()?;
-    // Read after the open: from here on the descriptor stands for the process whose start time this is.
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", owner.pid)).ok()?;
-    let start = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse::<u64>().ok()?;
-    (start == owner.start_time).then_some(pidfd)
 }
 
 fn spawn_error(error: SpawnError, argv: &[String], working_dir: Option<&str>) -> DriverError {

@@ -1,11 +1,13 @@
 //! The daemon's side: the launcher and the inits behind the driver trait.
 
+mod attention;
 mod capacity;
 mod exec;
 mod files;
 mod init_client;
 mod launcher_client;
 mod packets;
+mod pause;
 mod start_launcher;
 mod terminal;
 
@@ -18,16 +20,17 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use ebbtide_driver::{
     Capacity, Content, DeadMansSwitch, DestroyOutcome, Driver, DriverError, EndCause, EndReport, Exec,
-    ExecRequest, Existing, FileRead, Leftover, MainLog, Phase, Receipt, SandboxPlan, Sink, WriteOptions,
+    ExecRequest, Existing, FileRead, Leftover, MainLog, Phase, SandboxPlan, Sink, WriteOptions,
 };
 use ebbtide_model::{ExitStatus, SandboxId, StopOptions};
 
 use crate::launcher::Arguments;
 use crate::main_log::{self, LogWatches};
-use crate::protocol::{Destroyed, FromLauncher, Refusal, SlotState, ToLauncher};
+use crate::protocol::{Claim, Destroyed, FromLauncher, Refusal, SlotState, ToLauncher};
 use crate::root::RootBuilder;
 use crate::run_record::RunRecord;
 use crate::slot::SlotDirs;
+use attention::Attention;
 use launcher_client::LauncherClient;
 
 /// Where a runtime keeps its things and how it is set up.
@@ -96,6 +99,7 @@ struct Inner {
     log_watches: Mutex<Option<LogWatches>>,
     dirs: SlotDirs,
     launcher: LauncherClient,
+    attention: Attention,
 }
 
 /// How long an init may take to answer; it waits for nothing but its own clone's exec.
@@ -124,14 +128,38 @@ impl LinuxDriver {
         let dirs = SlotDirs::new(&config.run_dir);
         let home_id = config.home_id.clone();
         let launcher = LauncherClient::connect(config).await?;
-        Ok(Self {
-            inner: Arc::new(Inner { home_id, log_dir, log_watches: Mutex::default(), dirs, launcher }),
-        })
+        let (log_watches, attention) = (Mutex::default(), Attention::default());
+        let inner = Inner { home_id, log_dir, log_watches, dirs, launcher, attention };
+        Ok(Self { inner: Arc::new(inner) })
     }
 }
 
 impl Inner {
     async fn create(&self, plan: &SandboxPlan) -> Result<(), DriverError> {
+        let claim = self.claim(plan).await?;
+        // A resumed create finds what an earlier one has started.
+        if self.record(&plan.id) != RunRecord::Empty {
+            if let DeadMansSwitch::Daemon { .. } = plan.switch {
+                // One that has ended meanwhile is nobody's to attend to.
+                let _ = self.guard(&plan.id, plan.switch).await;
+            }
+            return Ok(());
+        }
+        let mut started = self.start(plan).await;
+        if claim == Claim::Existing && matches!(started, Err(DriverError::NotRunning(_))) {
+            // What an earlier create has claimed and never started is gone, with the launcher of that time.
+            self.destroy(&plan.id).await?;
+            self.claim(plan).await?;
+            started = self.start(plan).await;
+        }
+        if started.is_err() {
+            let _ = self.destroy(&plan.id).await;
+        }
+        started
+    }
+
+    /// Has a slot given to the sandbox.
+    async fn claim(&self, plan: &SandboxPlan) -> Result<Claim, DriverError> {
         let claim = |seq| ToLauncher::Claim {
             seq,
             id: plan.id.clone(),
@@ -139,19 +167,13 @@ impl Inner {
             image: plan.image.clone(),
         };
         match self.launcher.call(claim).await? {
-            FromLauncher::Claimed { result: Ok(_), .. } => self.launcher.track(&plan.id),
-            FromLauncher::Claimed { result: Err(refusal), .. } => return Err(refused(refusal)),
-            other => return Err(unexpected(&other)),
+            FromLauncher::Claimed { result: Ok(claim), .. } => {
+                self.launcher.track(&plan.id);
+                Ok(claim)
+            }
+            FromLauncher::Claimed { result: Err(refusal), .. } => Err(refused(refusal)),
+            other => Err(unexpected(&other)),
         }
-        // A resumed create finds what an earlier one has started.
-        if self.record(&plan.id) != RunRecord::Empty {
-            return Ok(());
-        }
-        let started = self.start(plan).await;
-        if started.is_err() {
-            let _ = self.destroy(&plan.id).await;
-        }
-        started
     }
 
     fn log_path(&self, id: &SandboxId) -> PathBuf {
@@ -186,15 +208,14 @@ impl Inner {
         match self.launcher.call(move |seq| ToLauncher::Destroy { seq, id: wanted.clone() }).await? {
             FromLauncher::Destroyed { outcome: None, .. } => {
                 self.launcher.forget(id);
+                self.attention.forget(id);
                 Ok(DestroyOutcome::AlreadyGone)
             }
             FromLauncher::Destroyed { outcome: Some(destroyed), .. } => {
                 self.launcher.forget(id);
-                let Destroyed { record, released, took, left } = destroyed;
-                Ok(DestroyOutcome::Destroyed {
-                    receipt: Receipt { released, took, left, ..Receipt::default() },
-                    report: killed_now(record),
-                })
+                self.attention.forget(id);
+                let Destroyed { record, receipt } = destroyed;
+                Ok(DestroyOutcome::Destroyed { receipt, report: killed_now(record) })
             }
             other => Err(unexpected(&other)),
         }
@@ -205,8 +226,8 @@ impl Inner {
             return Err(DriverError::NotFound(id.clone()));
         }
         Ok(match self.record(id) {
-            RunRecord::Ended(report) => report,
-            RunRecord::Started { .. } | RunRecord::Stopping { .. } | RunRecord::Empty => {
+            RunRecord::Ended(end) => end.report,
+            RunRecord::Started(_) | RunRecord::Paused(_) | RunRecord::Stopping(_) | RunRecord::Empty => {
                 EndReport { cause: EndCause::InitKilled, exit: None, at: SystemTime::now() }
             }
         })
@@ -217,9 +238,9 @@ impl Inner {
 fn killed_now(record: RunRecord) -> Option<EndReport> {
     match record {
         RunRecord::Empty => None,
-        RunRecord::Ended(report) => Some(report),
-        RunRecord::Started { has_main } | RunRecord::Stopping { has_main } => {
-            let exit = has_main.then_some(ExitStatus::Signal(9));
+        RunRecord::Ended(end) => Some(end.report),
+        RunRecord::Started(run) | RunRecord::Paused(run) | RunRecord::Stopping(run) => {
+            let exit = run.has_main.then_some(ExitStatus::Signal(9));
             Some(EndReport { cause: EndCause::Stopped, exit, at: SystemTime::now() })
         }
     }
@@ -291,16 +312,17 @@ impl Driver for LinuxDriver {
         self.inner.stop(id, options).await
     }
 
-    async fn guard(&self, _id: &SandboxId, _switch: DeadMansSwitch) -> Result<(), DriverError> {
-        Err(DriverError::Unavailable("not built yet".to_owned()))
+    async fn guard(&self, id: &SandboxId, switch: DeadMansSwitch) -> Result<(), DriverError> {
+        let (inner, id) = (Arc::clone(&self.inner), id.clone());
+        join(tokio::spawn(async move { inner.guard(&id, switch).await })).await
     }
 
-    async fn pause(&self, _id: &SandboxId) -> Result<(), DriverError> {
-        Err(DriverError::Unavailable("not built yet".to_owned()))
+    async fn pause(&self, id: &SandboxId) -> Result<(), DriverError> {
+        self.inner.pause(id).await
     }
 
-    async fn resume(&self, _id: &SandboxId) -> Result<(), DriverError> {
-        Err(DriverError::Unavailable("not built yet".to_owned()))
+    async fn resume(&self, id: &SandboxId) -> Result<(), DriverError> {
+        self.inner.resume(id).await
     }
 
     async fn ended(&self, id: &SandboxId) -> Result<EndReport, DriverError> {
@@ -323,9 +345,10 @@ impl Driver for LinuxDriver {
     async fn list(&self) -> Result<Vec<Existing>, DriverError> {
         let slots = self.inner.launcher.list().await?;
         let phase = |id: &SandboxId, state: SlotState| match (state, self.inner.record(id)) {
-            (SlotState::Dead, _) | (_, RunRecord::Ended(_) | RunRecord::Stopping { .. }) => Phase::Ended,
+            (SlotState::Dead, _) | (_, RunRecord::Ended(_) | RunRecord::Stopping(_)) => Phase::Ended,
             (SlotState::Alive, RunRecord::Empty) => Phase::Made,
-            (SlotState::Alive, RunRecord::Started { .. }) => Phase::Running,
+            (SlotState::Alive, RunRecord::Started(_)) => Phase::Running,
+            (SlotState::Alive, RunRecord::Paused(_)) => Phase::Paused,
         };
         Ok(slots.into_iter().map(|(id, state)| Existing { phase: phase(&id, state), id }).collect())
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use ebbtide_driver::LogStream;
 use ebbtide_model::{Command, ExitStatus};
 use rustix::event::epoll;
+use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatus, getsid, kill_process_group, wait, waitid,
@@ -86,6 +87,11 @@ struct Running {
 impl Commands {
     pub(super) fn new(cage: Cage) -> Self {
         Self { cage, defaults: None, stop_signal: None, main: None, running: HashMap::new() }
+    }
+
+    /// The directory of the payload's cgroup.
+    pub(super) fn cgroup(&self) -> BorrowedFd<'_> {
+        self.cage.payload.as_fd()
     }
 
     pub(super) fn started(&self) -> bool {
@@ -255,6 +261,18 @@ impl Commands {
         // Looks without taking the exit status of one that has just ended.
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         matches!(waitid(WaitId::All, options), Err(Errno::CHILD))
+    }
+
+    /// How many processes there are beside init.
+    pub(super) fn count(&self) -> u32 {
+        if self.none_left() {
+            return 0;
+        }
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let mut pids = String::new();
+        let _ = openat(self.cgroup(), "cgroup.procs", flags, Mode::empty())
+            .map(|file| File::from(file).read_to_string(&mut pids));
+        pids.lines().count() as u32
     }
 
     /// Writes what the main command has put out to its log.

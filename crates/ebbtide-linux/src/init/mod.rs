@@ -6,8 +6,11 @@
 
 mod commands;
 mod deadlines;
+mod deserted;
+mod freezer;
 mod help;
 mod identity;
+mod memory;
 mod mounted;
 mod names;
 mod requests;
@@ -15,6 +18,7 @@ mod server;
 mod setup;
 mod spawn;
 mod streams;
+mod switch;
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -32,6 +36,8 @@ use identity::Identity;
 pub(crate) struct Inheritance {
     /// To hear from the launcher once.
     pub(crate) launcher: OwnedFd,
+    /// At its end once the launcher has died.
+    pub(crate) pulse: OwnedFd,
     /// The bound and listening socket.
     pub(crate) listener: OwnedFd,
     /// The run record.
@@ -72,9 +78,12 @@ pub(crate) fn run(inheritance: Inheritance) -> ! {
 fn live(mut inheritance: Inheritance) -> i32 {
     let mut keep: Vec<i32> = vec![
         inheritance.launcher.as_raw_fd(),
+        inheritance.pulse.as_raw_fd(),
         inheritance.listener.as_raw_fd(),
         inheritance.record.as_raw_fd(),
         inheritance.cgroups.payload.as_raw_fd(),
+        inheritance.cgroups.freeze.as_raw_fd(),
+        inheritance.cgroups.memory_events.as_raw_fd(),
     ];
     keep.extend(inheritance.cgroups.self_attach.iter().map(AsRawFd::as_raw_fd));
     let held = inheritance.id_lock.iter().chain(&inheritance.image);
@@ -85,10 +94,11 @@ fn live(mut inheritance: Inheritance) -> i32 {
     let _ = rustix::thread::set_name(c"ebb-init");
     let server = setup::enter(&mut inheritance).and_then(|()| {
         server::Server::new(inheritance.listener, {
-            let SlotCgroups { payload, self_attach, .. } = inheritance.cgroups;
+            let SlotCgroups { payload, self_attach, freeze, memory_events, .. } = inheritance.cgroups;
             let (filter, identity) = (inheritance.filter, Identity::root());
             let cage = spawn::Cage { payload, self_attach, filter, identity };
-            server::Resources { record: inheritance.record, cage }
+            let memory = memory::Kills::count_from_now(memory_events);
+            server::Resources { record: inheritance.record, cage, freeze, memory, pulse: inheritance.pulse }
         })
     });
     let (answer, server) = match server {

@@ -77,19 +77,31 @@ impl Server {
     fn serve(&mut self, index: usize, message: ToInit, fds: Vec<OwnedFd>) {
         match message {
             ToInit::Start(_) if self.stopping() => self.answer(index, &FromInit::NotRunning),
-            ToInit::Start(start) => match self.start(start, fds) {
+            ToInit::Start(start) => match self.start(start, index, fds) {
                 Ok(()) => self.answer(index, &FromInit::Started),
                 Err(StartError::Spawn(error)) => self.answer(index, &FromInit::StartFailed(error)),
                 Err(StartError::Mount(error)) => self.answer(index, &FromInit::MountFailed(error)),
                 Err(StartError::UnknownUser) => self.answer(index, &FromInit::UnknownUser),
             },
-            ToInit::Exec(_) if self.stopping() => self.answer(index, &FromInit::NotRunning),
+            ToInit::Exec(_) | ToInit::File(_) | ToInit::Guard(_) | ToInit::Pause | ToInit::Resume
+                if !self.is_running() =>
+            {
+                self.answer(index, &FromInit::NotRunning);
+            }
+            ToInit::Exec(_) | ToInit::File(_) if self.freezer.is_closed() => {
+                self.answer(index, &FromInit::Paused);
+            }
+            ToInit::Guard(switch) => {
+                self.arm(switch, index, fds.into_iter().next());
+                self.answer(index, &FromInit::Done);
+            }
+            ToInit::Pause => self.pause(index),
+            ToInit::Resume => self.resume(index),
             ToInit::Exec(exec) => match self.commands.exec(exec) {
                 None => self.answer(index, &FromInit::NotRunning),
                 Some(Err(error)) => self.answer(index, &FromInit::ExecFailed(error)),
                 Some(Ok(started)) => self.hand_over(index, &started, &FromInit::ExecStarted),
             },
-            ToInit::File(_) if self.stopping() => self.answer(index, &FromInit::NotRunning),
             ToInit::File(task) => match self.commands.help(task) {
                 None => self.answer(index, &FromInit::NotRunning),
                 Some(Err(error)) => {
@@ -122,7 +134,7 @@ impl Server {
         }
     }
 
-    fn answer(&mut self, index: usize, message: &impl Serialize) {
+    pub(super) fn answer(&mut self, index: usize, message: &impl Serialize) {
         let sent = self
             .connections
             .get(index)
@@ -135,6 +147,7 @@ impl Server {
     fn close(&mut self, index: usize) {
         if let Some(connection) = self.connections.remove(index) {
             let _ = epoll::delete(&self.epoll, &connection.socket);
+            self.connection_lost(index);
             if let Some(pid) = connection.command {
                 self.commands.abandon(pid);
                 self.arm_grace();

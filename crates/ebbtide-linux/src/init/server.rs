@@ -5,17 +5,22 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Instant, SystemTime};
 
 use ebbtide_driver::{EndCause, EndReport, FileError};
+use ebbtide_model::ExitStatus;
 use rustix::event::epoll;
 use rustix::net::{SocketFlags, accept_with};
 
 use super::commands::Commands;
 use super::deadlines::Timer;
+use super::deserted::Unclaimed;
+use super::freezer::Freezer;
 use super::identity::Identity;
+use super::memory::Kills;
 use super::requests::{Connection, Connections};
 use super::spawn::Cage;
+use super::switch::Armed;
 use super::{mounted, names};
-use crate::protocol::{Owner, SpawnError, Start};
-use crate::run_record::RunRecord;
+use crate::protocol::{FromInit, SpawnError, Start};
+use crate::run_record::{End, Run, RunRecord};
 use crate::sys::SignalFd;
 use crate::sys_error::{Step, SysError};
 
@@ -23,9 +28,11 @@ const LISTENER: u64 = 0;
 const SIGNALS: u64 = 1;
 const LIFETIME: u64 = 2;
 const GRACE: u64 = 3;
-const OWNER: u64 = 4;
+pub(super) const OWNER: u64 = 4;
 pub(super) const MAIN_STDOUT: u64 = 5;
 pub(super) const MAIN_STDERR: u64 = 6;
+pub(super) const FREEZER: u64 = 7;
+pub(super) const PULSE: u64 = 8;
 /// The first token of a connection.
 const CONNECTION: u64 = 16;
 
@@ -52,6 +59,9 @@ impl From<FileError> for StartError {
 pub(super) struct Resources {
     pub(super) record: File,
     pub(super) cage: Cage,
+    pub(super) freeze: OwnedFd,
+    pub(super) memory: Kills,
+    pub(super) pulse: OwnedFd,
 }
 
 pub(super) struct Server {
@@ -63,8 +73,12 @@ pub(super) struct Server {
     record: File,
     pub(super) commands: Commands,
     pub(super) connections: Connections,
-    owner: Option<(OwnedFd, std::time::Duration)>,
-    owner_deadline: Option<Instant>,
+    pub(super) armed: Armed,
+    pub(super) freezer: Freezer,
+    memory: Kills,
+    pub(super) unclaimed: Unclaimed,
+    /// How many there are in its mount namespace.
+    mounts: u32,
     stop_deadline: Option<Instant>,
     /// Set once everything is to end, with the cause.
     over: Option<EndCause>,
@@ -84,8 +98,11 @@ impl Server {
             record: resources.record,
             commands: Commands::new(resources.cage),
             connections: Connections::default(),
-            owner: None,
-            owner_deadline: None,
+            armed: Armed::off(),
+            freezer: Freezer::new(resources.freeze),
+            memory: resources.memory,
+            unclaimed: Unclaimed::Watching(resources.pulse),
+            mounts: 0,
             stop_deadline: None,
             over: None,
         };
@@ -97,6 +114,7 @@ impl Server {
         ] {
             server.watch(source, token).step(|| "watch a descriptor".to_owned())?;
         }
+        server.watch_launcher().step(|| "watch the launcher".to_owned())?;
         Ok(server)
     }
 
@@ -106,8 +124,13 @@ impl Server {
 
     /// Serves until the sandbox is over; answers the process's exit code.
     pub(super) fn run(mut self) -> i32 {
+        // Now, while nobody waits for it.
+        self.mounts = count_mounts();
         let mut events = Vec::with_capacity(32);
         while self.over.is_none() {
+            if self.is_deserted() {
+                return 0;
+            }
             events.clear();
             match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), None) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -126,7 +149,9 @@ impl Server {
             SIGNALS => self.reap(),
             LIFETIME => self.over = Some(EndCause::LifetimeExpired),
             GRACE => self.check_graces(),
-            OWNER => self.owner_died(),
+            OWNER => self.owner_event(),
+            FREEZER => self.freezer_event(),
+            PULSE => self.launcher_died(),
             MAIN_STDOUT | MAIN_STDERR => self.commands.keep_output(token, &self.epoll),
             token => self.request((token - CONNECTION) as usize),
         }
@@ -152,9 +177,11 @@ impl Server {
         for (ended, status) in self.commands.reap() {
             self.connections.tell_exit(ended, status);
         }
-        if self.commands.main_exit().is_some() {
+        if let Some(exit) = self.commands.main_exit() {
             self.over.get_or_insert(if self.stop_deadline.is_some() {
                 EndCause::Stopped
+            } else if exit == ExitStatus::Signal(libc::SIGKILL as u8) && self.memory.any() {
+                EndCause::OutOfMemory
             } else {
                 EndCause::MainExited
             });
@@ -164,24 +191,23 @@ impl Server {
     }
 
     /// Takes the request, once.
-    pub(super) fn start(&mut self, start: Start, mut fds: Vec<OwnedFd>) -> Result<(), StartError> {
+    pub(super) fn start(
+        &mut self,
+        start: Start,
+        index: usize,
+        mut fds: Vec<OwnedFd>,
+    ) -> Result<(), StartError> {
         if self.commands.started() {
             return Ok(());
         }
+        self.claimed();
         let log = if fds.is_empty() { None } else { Some(File::from(fds.remove(0))) };
         if !start.files.is_empty() && !fds.is_empty() {
             mounted::put(&start.files, File::from(fds.remove(0)))?;
+            self.mounts = count_mounts();
         }
         self.lifetime.set(start.lifetime);
-        match start.owner {
-            Owner::Nobody => {}
-            Owner::Dead { grace } => self.owner_deadline = Some(Instant::now() + grace),
-            Owner::Alive { grace } => match fds.pop() {
-                Some(pidfd) if self.watch(&pidfd, OWNER).is_ok() => self.owner = Some((pidfd, grace)),
-                _ => self.owner_deadline = Some(Instant::now() + grace),
-            },
-        }
-        self.arm_grace();
+        self.arm(start.switch, index, fds.pop());
         names::set(&start.hostname);
         let identity = match &start.user {
             Some(user) => Identity::find(user).ok_or(StartError::UnknownUser)?,
@@ -191,16 +217,19 @@ impl Server {
         for (token, pipe) in self.commands.main_pipes() {
             let _ = self.watch(pipe, token);
         }
-        let _ = RunRecord::Started { has_main: self.commands.has_main() }.write(&self.record);
+        self.note_run();
         Ok(())
     }
 
-    fn owner_died(&mut self) {
-        if let Some((pidfd, grace)) = self.owner.take() {
-            let _ = epoll::delete(&self.epoll, &pidfd);
-            self.owner_deadline = Some(Instant::now() + grace);
-            self.arm_grace();
-        }
+    /// Records that it runs, or is paused.
+    pub(super) fn note_run(&self) {
+        let run = self.as_recorded();
+        let record = if self.freezer.is_closed() { RunRecord::Paused(run) } else { RunRecord::Started(run) };
+        let _ = record.write(&self.record);
+    }
+
+    fn as_recorded(&self) -> Run {
+        Run { has_main: self.commands.has_main(), mounts: self.mounts }
     }
 
     /// Begins the end; a shorter grace than the one that runs shortens it.
@@ -209,8 +238,12 @@ impl Server {
         let first = self.stop_deadline.is_none();
         self.stop_deadline = Some(self.stop_deadline.map_or(deadline, |old| old.min(deadline)));
         if first {
-            let _ = RunRecord::Stopping { has_main: self.commands.has_main() }.write(&self.record);
+            let _ = RunRecord::Stopping(self.as_recorded()).write(&self.record);
             self.commands.terminate_all();
+        }
+        if !grace.is_zero() {
+            // After the signal, so that it is the first thing that a paused process hears of.
+            self.thaw(&FromInit::NotRunning);
         }
         if self.commands.none_left() {
             self.over.get_or_insert(EndCause::Stopped);
@@ -222,8 +255,15 @@ impl Server {
         self.stop_deadline.is_some()
     }
 
+    /// Whether it has been given its request, and the end has not begun, whatever might have begun it.
+    pub(super) fn is_running(&self) -> bool {
+        self.commands.started() && !self.stopping() && self.over.is_none()
+    }
+
     pub(super) fn arm_grace(&self) {
-        let own = self.owner_deadline.into_iter().chain(self.stop_deadline);
+        let own =
+            [self.armed.deadline, self.stop_deadline, self.freezer.deadline(), self.unclaimed.deadline()];
+        let own = own.into_iter().flatten();
         self.grace.set_to_earliest(own.chain(self.commands.signal_times()));
     }
 
@@ -233,20 +273,28 @@ impl Server {
         self.commands.signal_due(now);
         if self.stop_deadline.is_some_and(|deadline| deadline <= now) {
             self.over = Some(EndCause::Stopped);
-        } else if self.owner_deadline.is_some_and(|deadline| deadline <= now) {
-            self.over = Some(EndCause::OwnerGone);
+        } else if let Some(cause) = self.armed.due(now) {
+            self.over = Some(cause);
         }
+        self.check_freezing(now);
         self.arm_grace();
     }
 
     /// Ends the main command if it still runs, records the end, and leaves the rest to the kernel, which ends
     /// every process of the namespace with its process 1.
     fn finish(mut self) -> i32 {
+        let processes = self.commands.count() + 1;
         let exit = self.commands.finish();
         let cause = self.over.unwrap_or(EndCause::InitKilled);
-        match RunRecord::Ended(EndReport { cause, exit, at: SystemTime::now() }).write(&self.record) {
+        let report = EndReport { cause, exit, at: SystemTime::now() };
+        match RunRecord::Ended(End { report, processes, mounts: self.mounts }).write(&self.record) {
             Ok(()) => 0,
             Err(_) => 70,
         }
     }
+}
+
+fn count_mounts() -> u32 {
+    std::fs::read("/proc/self/mountinfo")
+        .map_or(0, |table| table.iter().filter(|byte| **byte == b'\n').count() as u32)
 }

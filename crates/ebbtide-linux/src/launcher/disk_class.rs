@@ -93,6 +93,15 @@ impl DiskClass {
         }
     }
 
+    /// How many bytes a slot's writes take.
+    pub(super) fn used_bytes(&self, slot: &str) -> u64 {
+        match self {
+            Self::Disk { pool, .. } => pool.used_bytes(slot).unwrap_or(0),
+            Self::Memory { at } => rustix::fs::statvfs(at.join(slot))
+                .map_or(0, |stat| (stat.f_blocks - stat.f_bfree) * stat.f_frsize),
+        }
+    }
+
     /// Drops a slot's writes; answers whether there were any.
     pub(super) fn destroy(&mut self, slot: &str) -> Result<bool, SysError> {
         match self {

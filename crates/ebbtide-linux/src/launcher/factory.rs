@@ -78,11 +78,13 @@ impl Launcher {
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
                 .step(|| "make a socket pair")?;
 
+        let pulse = self.pulse.read.try_clone().step(|| "share a pipe")?;
         let init_cgroup = cgroups.init.try_clone().step(|| "share a cgroup")?;
         let pid =
             match clone(CloneFlags::SANDBOX, Some(init_cgroup.as_fd())).step(|| "make the namespaces")? {
                 Cloned::Child => init::run(Inheritance {
                     launcher: theirs,
+                    pulse,
                     listener,
                     record,
                     cgroups,

@@ -45,6 +45,21 @@ pub(super) const TRIM_AFTER: Duration = Duration::from_secs(5);
 /// In place of a connection: nobody is to be told.
 const NOBODY: u64 = u64::MAX;
 
+/// A pipe that nothing is ever written to: its reading end is at its end once this process has ended.
+pub(super) struct Pulse {
+    /// For every init.
+    pub(super) read: OwnedFd,
+    /// Held for life, by nobody else.
+    _write: OwnedFd,
+}
+
+impl Pulse {
+    pub(super) fn make() -> rustix::io::Result<Self> {
+        let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+        Ok(Self { read, _write: write })
+    }
+}
+
 pub(crate) struct Launcher {
     pub(super) arguments: Arguments,
     pub(super) dirs: SlotDirs,
@@ -59,6 +74,7 @@ pub(crate) struct Launcher {
     /// Where layers are attached for a moment.
     pub(super) layer_stage: PathBuf,
     pub(super) epoll: OwnedFd,
+    pub(super) pulse: Pulse,
     pub(super) slots: Vec<Option<Slot>>,
     pub(super) free_slots: Vec<usize>,
     pub(super) shells: Vec<Shell>,

@@ -7,7 +7,7 @@ use rustix::event::epoll;
 
 use super::disk_class::DiskClass;
 use super::roots::Roots;
-use super::server::Launcher;
+use super::server::{Launcher, Pulse};
 use super::{Arguments, failed, namespace};
 use crate::cgroup;
 use crate::protocol::Refusal;
@@ -61,6 +61,7 @@ impl Launcher {
             stage,
             layer_stage,
             epoll,
+            pulse: Pulse::make().step(|| "make a pipe").map_err(step)?,
             slots: Vec::new(),
             free_slots: Vec::new(),
             shells: Vec::new(),

@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Instant;
 
+use ebbtide_driver::Receipt;
 use ebbtide_model::SandboxId;
 use rustix::process::Signal;
 
@@ -47,8 +48,12 @@ pub(super) struct Slot {
     pub(super) keeps_disk: bool,
     /// Its upper directory as its overlay found it.
     pub(super) stamp: Option<Stamp>,
-    /// What has been released so far.
-    pub(super) released: Vec<(String, u32)>,
+    /// When its processes were told to end, by us.
+    pub(super) killed_at: Option<Instant>,
+    /// How many there were then, with its init.
+    pub(super) processes: Option<u32>,
+    /// What has been released so far, and how.
+    pub(super) receipt: Receipt,
     /// Who waits for its end: connection, number of the request, since when.
     pub(super) waiters: Vec<(u64, u64, Instant)>,
 }
@@ -77,13 +82,19 @@ impl Slot {
             recycled: false,
             keeps_disk: false,
             stamp: None,
-            released: Vec::new(),
+            killed_at: None,
+            processes: None,
+            receipt: Receipt::default(),
             waiters: Vec::new(),
         }
     }
 
     /// Ends every process of it: the kernel takes a pid namespace down with its first process.
     pub(super) fn kill(&mut self, cgroups: &dyn Backend) {
+        if self.sandbox.is_some() && self.pidfd.is_some() && self.killed_at.is_none() {
+            self.processes = Some(cgroups.payload_size(&self.name) + 1);
+        }
+        self.killed_at.get_or_insert_with(Instant::now);
         let signal = |pidfd| rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
         if self.pidfd.as_ref().is_none_or(|pidfd| signal(pidfd).is_err()) {
             self.killed = true;
@@ -101,9 +112,22 @@ impl Slot {
         self.sandbox.as_ref().map_or(&self.name, SandboxId::as_str)
     }
 
+    /// Notes how many of a kind were released; a release that is tried again may say so again.
     pub(super) fn note(&mut self, kind: &str, count: u32) {
-        if count > 0 {
-            self.released.push((kind.to_owned(), count));
+        let released = &mut self.receipt.released;
+        match released.iter_mut().find(|(noted, _)| noted == kind) {
+            Some((_, noted)) => *noted = count.max(*noted),
+            None if count > 0 => released.push((kind.to_owned(), count)),
+            None => {}
+        }
+    }
+
+    /// Notes a step of the release that is over now; one that is tried again takes all of that time.
+    pub(super) fn step_done(&mut self, step: &str, since: Instant) {
+        let (steps, took) = (&mut self.receipt.steps, since.elapsed());
+        match steps.iter_mut().find(|(noted, _)| noted == step) {
+            Some((_, noted)) => *noted += took,
+            None => steps.push((step.to_owned(), took)),
         }
     }
 }

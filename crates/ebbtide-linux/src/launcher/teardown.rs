@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-use ebbtide_driver::Leftover;
+use ebbtide_driver::{Leftover, Receipt};
 
 use super::server::{Launcher, TRIM_AFTER};
 use super::slots::{Phase, Shell, Slot};
-use crate::ids::IdRange;
+use crate::ids::{IdRange, RANGE};
 use crate::protocol::{Destroyed, FromLauncher, Refusal};
 use crate::root::UpperDirs;
 use crate::run_record::RunRecord;
@@ -37,8 +37,10 @@ impl Launcher {
             );
             let mut unready = None;
             if let Some(slot) = self.slots[index].as_mut() {
-                slot.note("process", 1);
-                slot.note("namespace", NAMESPACES);
+                slot.note("namespaces", NAMESPACES);
+                if let Some(killed_at) = slot.killed_at {
+                    slot.step_done("processes", killed_at);
+                }
                 slot.phase = Phase::Releasing;
                 unready = slot.handshake.take().and_then(|_| slot.root.clone());
             }
@@ -67,7 +69,9 @@ impl Launcher {
             // It has ended by itself; its record waits to be read.
             Some(id) => {
                 if let Some(ids) = slot.ids.take() {
+                    let begun = Instant::now();
                     let _ = ids.release();
+                    slot.step_done("user_ids", begun);
                 }
                 self.slots[index] = Some(slot);
                 self.tell_all(&FromLauncher::Exited { id });
@@ -85,16 +89,23 @@ impl Launcher {
             self.cgroups.kill(&slot.name)?;
             return Err(SysError::new(format!("empty the cgroup of {}", slot.name), rustix::io::Errno::BUSY));
         }
+        let begun = Instant::now();
         slot.recycled = self.wants_shell(slot);
         let cgroups = if slot.recycled {
             self.cgroups.recycle(&slot.name, slot.killed)
         } else {
             self.cgroups.remove(&slot.name)
         };
-        slot.note("cgroup", cgroups?);
+        slot.note("cgroups", cgroups?);
+        slot.step_done("cgroups", begun);
+        let begun = Instant::now();
         slot.keeps_disk = slot.recycled && self.renew_disk(slot);
+        if !slot.keeps_disk {
+            slot.receipt.bytes = self.disk.used_bytes(&slot.name);
+        }
         let disk = slot.keeps_disk || self.disk.destroy(&slot.name)?;
-        slot.note("disk", u32::from(disk));
+        slot.note("disks", u32::from(disk));
+        slot.step_done("disk", begun);
         self.trim_due = Some(Instant::now() + TRIM_AFTER);
         Ok(())
     }
@@ -143,9 +154,17 @@ impl Launcher {
     /// Removes the last of a released slot, its run directory, and answers whoever waits for that.
     fn forget(&mut self, mut slot: Slot) {
         let record = RunRecord::read(&self.dirs.record(slot.dir_name()));
+        let processes = match record {
+            // One that we have killed was counted by us.
+            RunRecord::Ended(end) => slot.processes.unwrap_or(end.processes),
+            _ => slot.processes.unwrap_or(1),
+        };
+        slot.note("processes", processes);
+        slot.note("mounts", record.mounts());
+        slot.note("user_ids", RANGE);
+        slot.note("directories", 1);
         let mut left = Vec::new();
-        slot.note("user-id range", 1);
-        slot.note("directory", 1);
+        let begun = Instant::now();
         if !self.keep_shell(&mut slot) {
             if let Err(error) = self.cgroups.remove(&slot.name) {
                 left.push(Leftover { kind: "cgroup".to_owned(), name: error.to_string() });
@@ -157,11 +176,14 @@ impl Launcher {
                 left.push(Leftover { kind: "directory".to_owned(), name: error.to_string() });
             }
         }
-        let released = slot.released;
+        slot.step_done("directory", begun);
+        let receipt = Receipt { left, ..slot.receipt };
         for (connection, seq, since) in slot.waiters {
-            let outcome =
-                Destroyed { record, released: released.clone(), took: since.elapsed(), left: left.clone() };
-            self.tell(connection, &FromLauncher::Destroyed { seq, outcome: Some(outcome) });
+            let receipt = Receipt { took: since.elapsed(), ..receipt.clone() };
+            self.tell(
+                connection,
+                &FromLauncher::Destroyed { seq, outcome: Some(Destroyed { record, receipt }) },
+            );
         }
     }
 

@@ -15,6 +15,12 @@ pub(crate) enum ToInit {
     /// Take the request and start the main command. With it travel the log file and, if there is an owner that
     /// lives, the owner's pidfd.
     Start(Start),
+    /// Replace the dead man's switch. With it travels the pidfd of an owner that lives.
+    Guard(Switch),
+    /// Freeze the payload; answered once it is frozen.
+    Pause,
+    /// Thaw it.
+    Resume,
     /// Run a command; the connection is the command's life.
     Exec(Exec),
     /// Send a signal to the process group of this connection's command.
@@ -35,21 +41,23 @@ pub(crate) struct Start {
     /// What the main command is told to end by, instead of SIGTERM.
     pub(crate) stop_signal: Option<i32>,
     pub(crate) lifetime: Duration,
-    pub(crate) owner: Owner,
+    pub(crate) switch: Switch,
     /// Path and size of each mounted file. What they hold travels one after the other in a memory file, right behind
     /// the log; there is none without files.
     pub(crate) files: Vec<(String, u64)>,
 }
 
-/// What is known of the process that owns the sandbox.
+/// Who has to be alive for the sandbox to go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Owner {
-    /// There is none.
-    Nobody,
-    /// Its pidfd travels with the message.
-    Alive { grace: Duration },
-    /// It has died already.
+pub(crate) enum Switch {
+    /// Nobody.
+    Off,
+    /// A process that lives; its pidfd travels with the message.
+    Process { grace: Duration },
+    /// A process that has died already.
     Dead { grace: Duration },
+    /// The other side of the connection that this has come by.
+    Connection { grace: Duration },
 }
 
 /// A command to run.
@@ -87,6 +95,12 @@ pub(crate) enum FromInit {
     Stopping,
     /// The request has not been given yet, or the end has begun.
     NotRunning,
+    /// The payload is frozen, or about to be.
+    Paused,
+    /// The switch is replaced, the payload frozen or thawed.
+    Done,
+    /// The payload could not be frozen, with the kernel's error number; it runs on.
+    PauseFailed(i32),
     /// A helper works. With it travel a socket to speak to it and the end of a pipe for the content.
     HelperStarted,
     /// No helper could be started, with the kernel's error number.

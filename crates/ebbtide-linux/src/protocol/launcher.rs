@@ -1,8 +1,6 @@
 //! Daemon and launcher. No message holds anything of a request but the id, the bounds and where the image lies.
 
-use std::time::Duration;
-
-use ebbtide_driver::{Leftover, RootImage};
+use ebbtide_driver::{Leftover, Receipt, RootImage};
 use ebbtide_model::{EffectiveResources, SandboxId};
 use serde::{Deserialize, Serialize};
 
@@ -42,13 +40,11 @@ pub(crate) enum FromLauncher {
     Exited { id: SandboxId },
 }
 
-/// What a destroy released.
+/// What became of a sandbox that was destroyed.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Destroyed {
     pub(crate) record: RunRecord,
-    pub(crate) released: Vec<(String, u32)>,
-    pub(crate) took: Duration,
-    pub(crate) left: Vec<Leftover>,
+    pub(crate) receipt: Receipt,
 }
 
 /// Whether a claim made something.

@@ -9,6 +9,6 @@ mod launcher;
 mod packet;
 
 pub(crate) use helper::{Commit, FileAction, FileTask, FromHelper};
-pub(crate) use init::{Exec, FromInit, Owner, SpawnError, SpawnStage, Start, TerminalSize, ToInit};
+pub(crate) use init::{Exec, FromInit, SpawnError, SpawnStage, Start, Switch, TerminalSize, ToInit};
 pub(crate) use launcher::{Ceiling, Claim, Destroyed, FromLauncher, Refusal, SlotState, ToLauncher};
 pub(crate) use packet::{PacketError, receive, send};

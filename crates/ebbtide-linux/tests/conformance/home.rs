@@ -54,8 +54,22 @@ impl Linux {
         }
     }
 
+    /// The cgroup of a sandbox in the hierarchy of version 2.
+    pub(crate) fn cgroup(&self, id: &SandboxId) -> PathBuf {
+        let file = self.config.run_dir.join("s").join(id.as_str()).join("slot.json");
+        let slot: serde_json::Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+        let base = Path::new("/sys/fs/cgroup");
+        let base = if base.join("unified").is_dir() { base.join("unified") } else { base.to_owned() };
+        base.join("ebbtide").join(&self.config.home_id).join(slot["slot"].as_str().unwrap())
+    }
+
+    /// The init of a sandbox, as the host knows it.
+    pub(crate) fn init_pid(&self, id: &SandboxId) -> i32 {
+        fs::read_to_string(self.cgroup(id).join("init/cgroup.procs")).unwrap().trim().parse().unwrap()
+    }
+
     /// The launcher of this home and the inits, which are its clones, as directories of `/proc`.
-    fn processes(&self) -> Vec<PathBuf> {
+    pub(crate) fn processes(&self) -> Vec<PathBuf> {
         let is_ours = |path: &PathBuf| {
             let line = fs::read_to_string(path.join("cmdline")).unwrap_or_default();
             line.contains(ROLE) && line.contains(&self.config.home_id)
@@ -113,13 +127,7 @@ impl Harness for Linux {
     }
 
     async fn kill_init(&self, id: &SandboxId) -> bool {
-        let file = self.config.run_dir.join("s").join(id.as_str()).join("slot.json");
-        let slot: serde_json::Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
-        let base = Path::new("/sys/fs/cgroup");
-        let base = if base.join("unified").is_dir() { base.join("unified") } else { base.to_owned() };
-        let cgroup = base.join("ebbtide").join(&self.config.home_id).join(slot["slot"].as_str().unwrap());
-        let pid = fs::read_to_string(cgroup.join("init/cgroup.procs")).unwrap().trim().parse().unwrap();
-        kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).is_ok()
+        kill_process(Pid::from_raw(self.init_pid(id)).unwrap(), Signal::KILL).is_ok()
     }
 
     async fn image(&self) -> Option<LayeredRoot> {

@@ -8,9 +8,9 @@ use ebbtide_driver::LayeredRoot;
 use rustix::fs::{CWD, FileType, Mode, XattrFlags, mknodat, setxattr};
 
 /// What the scripts of the kit and of these tests call.
-const PROGRAMS: [&str; 24] = [
+const PROGRAMS: [&str; 25] = [
     "cat", "chmod", "chown", "echo", "false", "find", "grep", "head", "hostname", "id", "kill", "ls",
-    "mkdir", "mv", "pwd", "rm", "seq", "sh", "sleep", "stat", "stty", "touch", "true", "wc",
+    "mkdir", "mv", "pwd", "rm", "seq", "sh", "sleep", "stat", "stty", "tail", "touch", "true", "wc",
 ];
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nworker:x:1000:1001:A worker:/home/worker:/bin/sh\n\
                       nobody:x:65534:65534:nobody:/nonexistent:/bin/false\n";

@@ -8,6 +8,8 @@ mod home;
 mod image;
 mod layers;
 mod on_layers;
+mod pause;
+mod receipt;
 mod speed;
 mod users;
 
@@ -42,6 +44,8 @@ fn main() -> ExitCode {
                 .map_err(|failure| format!("{failure:?}").into())
         })
     }));
+    let own = pause::TESTS.iter().chain(receipt::TESTS);
+    trials.extend(own.map(|test| own_trial("host", None, test)));
     trials.extend(speed::TESTS.iter().map(|test| own_trial("speed", None, test).with_ignored_flag(true)));
     libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -1,0 +1,94 @@
+//! The sandboxes that this driver attends to: one open connection to the init of each. The kernel closes them with the
+//! daemon, whatever it dies of, and that starts the grace in each init.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ebbtide_driver::{DeadMansSwitch, DriverError};
+use ebbtide_model::{OwnerProcess, SandboxId};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use tokio::sync::Mutex as AsyncMutex;
+
+use super::Inner;
+use super::packets::Packets;
+use crate::protocol::{FromInit, Switch, ToInit};
+
+/// The connection of one sandbox. The lock is held while its init is asked, so that the connection that is kept is the
+/// one that the init knows.
+type Kept = Arc<AsyncMutex<Option<Packets>>>;
+
+#[derive(Default)]
+pub(super) struct Attention(Mutex<HashMap<SandboxId, Kept>>);
+
+impl Attention {
+    fn of(&self, id: &SandboxId) -> Kept {
+        Arc::clone(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(id.clone()).or_default())
+    }
+
+    /// Keeps the connection by which a sandbox was started.
+    pub(super) async fn keep(&self, id: &SandboxId, connection: Packets) {
+        // One that is there by now is of a guard that came later.
+        self.of(id).lock().await.get_or_insert(connection);
+    }
+
+    /// Forgets a sandbox that is gone.
+    pub(super) fn forget(&self, id: &SandboxId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+    }
+}
+
+impl Inner {
+    pub(super) async fn guard(&self, id: &SandboxId, switch: DeadMansSwitch) -> Result<(), DriverError> {
+        let init = self.connect(id)?;
+        let kept = self.attention.of(id);
+        let mut kept = kept.lock().await;
+        let (wire, pidfd) = for_init(switch);
+        let asked = self.ask_to(id, &init, &ToInit::Guard(wire), pidfd.as_slice()).await;
+        if asked.is_ok() {
+            // An earlier connection is closed now that the init no longer minds.
+            *kept = matches!(switch, DeadMansSwitch::Daemon { .. }).then_some(init);
+        }
+        asked
+    }
+
+    /// Asks an init for something that it does or refuses.
+    pub(super) async fn ask_to(
+        &self,
+        id: &SandboxId,
+        init: &Packets,
+        message: &ToInit,
+        fds: &[OwnedFd],
+    ) -> Result<(), DriverError> {
+        match self.ask(id, init, message, fds).await?.0 {
+            FromInit::Done => Ok(()),
+            FromInit::NotRunning => Err(DriverError::NotRunning(id.clone())),
+            FromInit::PauseFailed(errno) => Err(DriverError::io(
+                format!("sandbox {id} runs on, it could not be paused (try again): freeze its processes"),
+                std::io::Error::from_raw_os_error(errno),
+            )),
+            other => Err(DriverError::Protocol(format!("{other:?}"))),
+        }
+    }
+}
+
+/// A switch as an init understands it, with the owner's pidfd if that lives.
+pub(super) fn for_init(switch: DeadMansSwitch) -> (Switch, Option<OwnedFd>) {
+    match switch {
+        DeadMansSwitch::Off => (Switch::Off, None),
+        DeadMansSwitch::Daemon { grace } => (Switch::Connection { grace }, None),
+        DeadMansSwitch::Process { process, grace } => match open_owner(process) {
+            Some(pidfd) => (Switch::Process { grace }, Some(pidfd)),
+            None => (Switch::Dead { grace }, None),
+        },
+    }
+}
+
+/// A descriptor of the owner, if it lives and is the process that was meant.
+fn open_owner(owner: OwnerProcess) -> Option<OwnedFd> {
+    let pidfd = pidfd_open(Pid::from_raw(i32::try_from(owner.pid).ok()?)?, PidfdFlags::empty()).ok()?;
+    // Read after the open: from here on the descriptor stands for the process whose start time this is.
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", owner.pid)).ok()?;
+    let start = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse::<u64>().ok()?;
+    (start == owner.start_time).then_some(pidfd)
+}

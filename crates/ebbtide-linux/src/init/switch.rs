@@ -1,0 +1,101 @@
+//! The dead man's switch: who has to be alive for the sandbox to go on, and until when it lives without.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use ebbtide_driver::EndCause;
+use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
+
+use super::server::{OWNER, Server};
+use crate::protocol::Switch;
+
+/// Who has to be alive.
+enum Holder {
+    /// A process, by its pidfd: a child that it has forked is not taken for it.
+    Process(OwnedFd),
+    /// A daemon, by the number of the connection that it keeps open.
+    Connection(usize),
+}
+
+/// The switch as it is set.
+pub(super) struct Armed {
+    /// Whoever lives. With nobody it is off, or the grace runs.
+    holder: Option<Holder>,
+    grace: Duration,
+    cause: EndCause,
+    /// When the grace that runs is over.
+    pub(super) deadline: Option<Instant>,
+}
+
+impl Armed {
+    pub(super) fn off() -> Self {
+        Self { holder: None, grace: Duration::ZERO, cause: EndCause::OwnerGone, deadline: None }
+    }
+
+    /// What ends the sandbox if the grace is over by now.
+    pub(super) fn due(&self, now: Instant) -> Option<EndCause> {
+        self.deadline.is_some_and(|deadline| deadline <= now).then_some(self.cause)
+    }
+
+    fn begin_grace(&mut self) {
+        self.holder = None;
+        self.deadline = Some(Instant::now() + self.grace);
+    }
+}
+
+impl Server {
+    /// Sets the switch; a grace that ran ends. `index` is the connection that asked, `pidfd` the owner's.
+    pub(super) fn arm(&mut self, switch: Switch, index: usize, pidfd: Option<OwnedFd>) {
+        if let Some(Holder::Process(old)) = &self.armed.holder {
+            let _ = epoll::delete(&self.epoll, old);
+        }
+        self.armed = Armed::off();
+        match switch {
+            Switch::Off => {}
+            Switch::Process { grace } => {
+                self.armed.grace = grace;
+                match pidfd {
+                    Some(pidfd) if self.watch(&pidfd, OWNER).is_ok() => {
+                        self.armed.holder = Some(Holder::Process(pidfd));
+                    }
+                    // Nobody who could be watched.
+                    _ => self.armed.begin_grace(),
+                }
+            }
+            Switch::Dead { grace } => {
+                self.armed.grace = grace;
+                self.armed.begin_grace();
+            }
+            Switch::Connection { grace } => {
+                let holder = Some(Holder::Connection(index));
+                self.armed = Armed { holder, grace, cause: EndCause::DaemonGone, deadline: None };
+            }
+        }
+        self.arm_grace();
+    }
+
+    /// Takes note of an owner's death.
+    pub(super) fn owner_event(&mut self) {
+        // Asked again: the event may be of an owner that has been replaced in the same breath.
+        if let Some(Holder::Process(pidfd)) = &self.armed.holder
+            && has_ended(pidfd)
+        {
+            let _ = epoll::delete(&self.epoll, pidfd);
+            self.armed.begin_grace();
+            self.arm_grace();
+        }
+    }
+
+    /// Takes note of a connection that is gone.
+    pub(super) fn connection_lost(&mut self, index: usize) {
+        if matches!(self.armed.holder, Some(Holder::Connection(holder)) if holder == index) {
+            self.armed.begin_grace();
+            self.arm_grace();
+        }
+    }
+}
+
+fn has_ended(pidfd: &OwnedFd) -> bool {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    matches!(poll(&mut [PollFd::new(&pidfd.as_fd(), PollFlags::IN)], Some(&now)), Ok(1))
+}
