@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ebbtide_model::{EffectiveResources, Limits};
 
-use crate::{HostOnly, Images};
+use crate::{HostOnly, Images, LocalProcesses, Owners};
 
 /// How a [`crate::Control`] works. [`ControlConfig::new`] gives every field but two its default.
 #[derive(Clone)]
@@ -18,6 +18,8 @@ pub struct ControlConfig {
     pub boot_id: String,
     /// Makes images ready.
     pub images: Arc<dyn Images>,
+    /// Tells when the processes that own sandboxes end.
+    pub owners: Arc<dyn Owners>,
     /// The bounds that requests are held to.
     pub limits: Limits,
     /// What a sandbox may use where its spec names nothing.
@@ -38,6 +40,7 @@ impl ControlConfig {
             ledger: ledger.into(),
             boot_id: boot_id.into(),
             images: Arc::new(HostOnly),
+            owners: Arc::new(LocalProcesses),
             limits: Limits::default(),
             default_resources: EffectiveResources::default(),
             max_concurrent_creates: 2 * processors,

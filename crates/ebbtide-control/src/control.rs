@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{Span, field, info};
 
 use crate::engine::{Engine, Found};
+use crate::lease;
 use crate::lifecycle::{self, Begin};
 use crate::metrics::{self, Step};
 use crate::output::MainOutput;
@@ -53,6 +54,7 @@ impl Control {
     pub async fn open(config: ControlConfig, driver: Arc<dyn Driver>) -> Result<Self, ControlError> {
         let engine = Arc::new(Engine::open(config, driver).await?);
         let control = Self { handle: Arc::new(Handle { engine: Arc::clone(&engine) }) };
+        lease::begin(&engine);
         let first = reconcile::pass(&engine).await?;
         engine.tasks.spawn(sweep::run(Arc::clone(&engine), reconcile::is_unfinished(&first)));
         engine.tasks.spawn(Arc::clone(&engine).write_marks());
@@ -74,11 +76,29 @@ impl Control {
         spec: SandboxSpec,
         request_id: &str,
     ) -> Result<SandboxRecord, ControlError> {
+        self.create_under(principal, spec, request_id, None).await
+    }
+
+    /// As [`Control::create`], of a sandbox that belongs to the lease that the token `lease` proves. It is born an
+    /// orphan where the lease's owner has gone meanwhile.
+    ///
+    /// # Errors
+    /// Also when the lease is not known.
+    pub async fn create_under(
+        &self,
+        principal: &Principal,
+        spec: SandboxSpec,
+        request_id: &str,
+        lease: Option<&str>,
+    ) -> Result<SandboxRecord, ControlError> {
+        let owner = lease.map(|token| self.engine().leases.by_token(principal, token));
+        let owner = owner.map(|known| known.ok_or(ControlError::LeaseInvalid)).transpose()?;
         lifecycle::check(self.engine(), &spec, request_id).await?;
-        let (record, made) = lifecycle::intent(self.engine(), principal, spec, request_id)?;
+        let (record, made) = lifecycle::intent(self.engine(), principal, spec, request_id, owner)?;
         Span::current().record("sandbox", field::display(&record.id));
         info!(again = made.is_none(), "asked for");
         if let Some(sandbox) = made {
+            lease::attend(self.engine(), &sandbox);
             self.engine().drive(&sandbox, Begin::Create { resumed: false });
         }
         Ok(record)
@@ -393,7 +413,7 @@ fn settled<T>(sandbox: &Sandbox, answer: Result<T, ControlError>) -> Result<T, C
     }
 }
 
-fn not_running(record: &SandboxRecord) -> ControlError {
+pub(crate) fn not_running(record: &SandboxRecord) -> ControlError {
     if record.reason == Some(TerminationReason::CreateFailed) {
         return ControlError::NotMade { id: record.id.clone(), message: record.message.clone() };
     }

@@ -13,6 +13,7 @@ use tracing::{Instrument as _, Span, error_span, field};
 
 use crate::events::Feeds;
 use crate::failpoint::fail_point;
+use crate::lease::Leases;
 use crate::lifecycle::{self, Begin};
 use crate::metrics::Metrics;
 use crate::sandbox::Sandbox;
@@ -37,6 +38,7 @@ pub(crate) struct Engine {
     pub(crate) tasks: Tasks,
     pub(crate) feeds: Feeds,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) leases: Leases,
     /// Held by the reconcile that is going on.
     pub(crate) reconciling: tokio::sync::Mutex<()>,
     live: Mutex<Live>,
@@ -58,12 +60,14 @@ impl Engine {
             .into_iter()
             .map(|stored| (stored.record.id.clone(), Sandbox::new(stored, &feeds)))
             .collect();
+        let leases = Leases::open(&store, &config.boot_id)?;
         Ok(Self {
             creates: Semaphore::new(config.max_concurrent_creates.max(1)),
             destroys: Semaphore::new(CONCURRENT_DESTROYS),
             tasks: Tasks::new(),
             feeds,
             metrics,
+            leases,
             reconciling: tokio::sync::Mutex::new(()),
             live_count: watch::Sender::new(live.len()),
             live: Mutex::new(live),

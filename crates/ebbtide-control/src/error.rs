@@ -1,7 +1,7 @@
 //! Why control refused or failed, each error with the reason that a client recognizes it by.
 
 use ebbtide_driver::{DriverError, FileErrorKind};
-use ebbtide_model::{ErrorReason, Invalid, PauseReason, SandboxId, State};
+use ebbtide_model::{ErrorReason, Holder, Invalid, PauseReason, SandboxId, State};
 use thiserror::Error;
 
 use crate::LedgerError;
@@ -40,6 +40,26 @@ pub enum ControlError {
         /// What went wrong.
         message: String,
     },
+    /// Somebody who lives owns the sandbox.
+    #[error("sandbox {id} is owned by {by}; it can be adopted once that has ended or let it go")]
+    Owned {
+        /// The sandbox.
+        id: SandboxId,
+        /// Who owns it.
+        by: Holder,
+    },
+    /// A lease's token is forged, of another caller, released, or its owner was away for too long.
+    #[error("the lease is not known or is over; open another one")]
+    LeaseInvalid,
+    /// The caller opens leases and lets none go.
+    #[error("there are {most} leases already, which is the most; end the processes that hold them")]
+    TooManyLeases {
+        /// How many are allowed.
+        most: usize,
+    },
+    /// The kernel gave no random bytes.
+    #[error("no random bytes for a token: {0}")]
+    NoRandomness(String),
     /// The request id was used before, for something else.
     #[error(
         "request id {request_id:?} was used before with another spec; use a new request id for a new sandbox"
@@ -93,6 +113,10 @@ impl ControlError {
             Self::NotFound { .. } => ErrorReason::SandboxNotFound,
             Self::NotRunning { .. } | Self::NotMade { .. } => ErrorReason::SandboxNotRunning,
             Self::Paused { .. } => ErrorReason::SandboxPaused,
+            Self::Owned { .. } => ErrorReason::SandboxOwned,
+            Self::LeaseInvalid => ErrorReason::LeaseInvalid,
+            Self::TooManyLeases { .. } => ErrorReason::CapacityExhausted,
+            Self::NoRandomness(_) => ErrorReason::Internal,
             Self::RequestIdConflict { .. } => ErrorReason::RequestIdConflict,
             Self::Invalid(_) => ErrorReason::InvalidRequest,
             Self::AboveCapacity { .. } => ErrorReason::ResourceCeilingExceeded,

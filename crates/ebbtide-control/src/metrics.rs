@@ -4,6 +4,7 @@
 //! disagree. What is the case now (live sandboxes, commits of the ledger) is looked up when somebody asks. A count is an
 //! atomic addition, an observation a few dozen nanoseconds under an uncontended lock.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
@@ -111,6 +112,8 @@ pub(crate) struct Metrics {
     stops: Family<Label, Counter>,
     reconciled: Family<Label, Counter>,
     leaks: Counter,
+    orphaned: Family<Label, Counter>,
+    adoptions: Counter,
     missed: Counter,
     steps: Family<Label, Histogram, fn() -> Histogram>,
     waiting: Family<Label, Gauge>,
@@ -129,6 +132,8 @@ impl Metrics {
             stops: Family::default(),
             reconciled: Family::default(),
             leaks: Counter::default(),
+            orphaned: Family::default(),
+            adoptions: Counter::default(),
             missed: Counter::default(),
             step: Step::ALL.map(|step| steps.get_or_create_owned(&[("step", step.as_str())])),
             queue: Queue::ALL.map(|queue| waiting.get_or_create_owned(&[("queue", queue.as_str())])),
@@ -151,6 +156,12 @@ impl Metrics {
                 if outcome == Outcome::Destroyed {
                     self.leaks.inc();
                 }
+            }
+            EventKind::Orphaned(why) => {
+                self.orphaned.get_or_create(&[("why", why.as_str())]).inc();
+            }
+            EventKind::Adopted => {
+                self.adoptions.inc();
             }
             _ => {}
         }
@@ -178,8 +189,10 @@ impl Metrics {
             |name: &str, help: &str, counter: &Counter| registry.register(name, help, counter.clone());
         counter("creates", "Sandboxes that were asked for", &self.creates);
         counter("leaks", "Sandboxes without a live record that reconcile found and destroyed", &self.leaks);
+        counter("adoptions", "Sandboxes that were taken over, or whose owner has come back", &self.adoptions);
         counter("events_missed", "Events that readers were too slow for", &self.missed);
         registry.register("stops", "Sandboxes that have ended, by reason", self.stops.clone());
+        registry.register("orphaned", "Sandboxes whose owner has gone, by how", self.orphaned.clone());
         let help = "Sandboxes in another state than the ledger said, by what was done about them";
         registry.register("reconciled", help, self.reconciled.clone());
         let help = "How long the steps in the life of a sandbox took";
@@ -215,6 +228,14 @@ impl Collector for Now {
         for (state, count) in states(&engine) {
             ConstGauge::new(count).encode(live.encode_family(&[("state", state.as_str())])?)?;
         }
+        let help = "Leases whose owners are there";
+        let leases = encoder.encode_descriptor("leases_held", help, None, MetricType::Gauge)?;
+        ConstGauge::new(engine.leases.held() as i64).encode(leases)?;
+        let help = "Sandboxes that have not ended, by who stands for them";
+        let mut live = encoder.encode_descriptor("ownership", help, None, MetricType::Gauge)?;
+        for (kind, count) in ownership(&engine) {
+            ConstGauge::new(count).encode(live.encode_family(&[("kind", kind)])?)?;
+        }
         let help = "Commits of the ledger";
         let commits = encoder.encode_descriptor("ledger_commits", help, None, MetricType::Counter)?;
         ConstCounter::new(engine.store.commits()).encode(commits)
@@ -226,6 +247,16 @@ fn states(engine: &Engine) -> impl Iterator<Item = (State, i64)> {
     let live: Vec<State> = engine.live().values().map(|sandbox| sandbox.state()).collect();
     let shown = State::ALL.into_iter().filter(|state| !state.is_terminal());
     shown.map(move |state| (state, live.iter().filter(|is| **is == state).count() as i64))
+}
+
+/// How many sandboxes have an owner, and how many have lost it.
+fn ownership(engine: &Engine) -> BTreeMap<&'static str, i64> {
+    let mut counts =
+        BTreeMap::from(["unowned", "detached", "owned", "orphaned", "kept"].map(|kind| (kind, 0)));
+    for sandbox in engine.live().values() {
+        *counts.entry(sandbox.peek(|record| record.ownership.kind())).or_default() += 1;
+    }
+    counts
 }
 
 /// Adds what `engine` counts to `registry`.

@@ -20,6 +20,7 @@ use tracing::{Instrument as _, Span, error_span, info, warn};
 
 use crate::engine::Engine;
 use crate::events::EventKind;
+use crate::lease;
 use crate::lifecycle::Begin;
 use crate::sandbox::{Ending, Sandbox};
 use crate::{ControlError, LedgerError, pause};
@@ -211,6 +212,9 @@ fn take_up(
     // Before its life goes on, so that what happens next is told next.
     tell(sandbox, outcome);
     engine.drive(sandbox, begin);
+    if begin != Begin::End {
+        lease::taken_up(engine, sandbox, begin == Begin::Watch);
+    }
     Ok(outcome)
 }
 

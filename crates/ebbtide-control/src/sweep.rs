@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::sleep;
 
 use crate::engine::Engine;
-use crate::{ControlError, LedgerError, reconcile};
+use crate::{ControlError, LedgerError, lease, reconcile};
 
 /// How soon a pass that had to leave something is followed by the next.
 const SOON: Duration = Duration::from_secs(1);
@@ -32,6 +32,7 @@ pub(crate) async fn run(engine: Arc<Engine>, mut unfinished: bool) {
 async fn once(engine: &Arc<Engine>) -> Result<bool, ControlError> {
     engine.flush_marks();
     forget(engine).await?;
+    lease::forget_over(engine)?;
     let reconciled = reconcile::pass(engine).await?;
     Ok(reconcile::is_unfinished(&reconciled))
 }

@@ -12,7 +12,7 @@ pub const OWNER_PID_ANNOTATION: &str = "ebbtide.dev/owner-pid";
 pub const OWNER_START_TIME_ANNOTATION: &str = "ebbtide.dev/owner-start-time";
 
 /// A local process that owns a sandbox. The start time tells it from a later process with the same id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct OwnerProcess {
     /// The process id, as the daemon's pid namespace numbers it.
     pub pid: u32,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ebbtide_driver::{Capacity, DeadMansSwitch, DriverError, SandboxPlan};
+use ebbtide_driver::{Capacity, DriverError, SandboxPlan};
 use ebbtide_model::{
     Amounts, ErrorReason, Holder, Invalid, OwnerProcess, Ownership, Policy, Principal, Quantity, Resources,
     SandboxId, SandboxRecord, SandboxSpec, State, TerminationReason,
@@ -16,8 +16,8 @@ use crate::engine::Engine;
 use crate::events::EventKind;
 use crate::failpoint::fail_point;
 use crate::images::{ImageRequest, PreparedImage};
+use crate::lease::{self, Presence};
 use crate::metrics::{Queue, Step};
-use crate::owner;
 use crate::sandbox::{Ending, Sandbox};
 use crate::store::{Stored, now};
 use crate::{ControlConfig, ControlError};
@@ -48,8 +48,9 @@ pub(crate) fn intent(
     principal: &Principal,
     spec: SandboxSpec,
     request_id: &str,
+    owner: Option<(Holder, Presence)>,
 ) -> Result<(SandboxRecord, Option<Arc<Sandbox>>), ControlError> {
-    let record = new_record(&engine.config, principal, spec, request_id)?;
+    let record = new_record(&engine.config, principal, spec, request_id, owner)?;
     // Under the lock, so that a repetition finds the sandbox among the live ones as soon as the ledger has it.
     let mut live = engine.live();
     let earlier = if engine.is_shutting_down() {
@@ -80,15 +81,23 @@ fn new_record(
     principal: &Principal,
     spec: SandboxSpec,
     request_id: &str,
+    owner: Option<(Holder, Presence)>,
 ) -> Result<SandboxRecord, ControlError> {
     let policy = Policy::from_annotations(&spec.annotations, &config.limits)?;
-    let ownership = match OwnerProcess::from_annotations(&spec.annotations)? {
-        _ if policy.detach => Ownership::Detached,
-        Some(process) => Ownership::made_by(Holder::process(process)),
-        None => Ownership::Unowned,
-    };
-    let owned = matches!(ownership, Ownership::Owned { .. });
     let created_at = now();
+    let process = OwnerProcess::from_annotations(&spec.annotations)?;
+    let ownership = match (owner, process) {
+        _ if policy.detach => Ownership::Detached,
+        (Some((by, Presence::Here { .. })), _) => Ownership::made_by(by),
+        // Its owner went while the request was on its way.
+        (Some((by, Presence::Away { why, .. })), _) => {
+            let (since, until) = (created_at, created_at + policy.orphan_grace);
+            Ownership::Orphaned { by, adopted: false, why, since, until }
+        }
+        (None, Some(process)) => Ownership::made_by(Holder::process(process)),
+        (None, None) => Ownership::Unowned,
+    };
+    let owned = ownership.holder().is_some();
     Ok(SandboxRecord {
         id: SandboxId::generate(),
         principal: principal.clone(),
@@ -154,6 +163,7 @@ async fn steps(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>, resumed: bool) -> R
     make(engine, sandbox, &plan).await?;
     sandbox.started(now());
     engine.mark_soon(sandbox);
+    lease::made(engine, sandbox, plan.switch).await;
     fail_point!("create.running.after");
     Ok(())
 }
@@ -189,7 +199,7 @@ fn resolve(
     }
     let waited = now().duration_since(record.created_at).is_ok_and(|age| age > LONG_AGO);
     let owner = record.ownership.holder().and_then(|holder| holder.process);
-    if (resumed || waited) && owner.is_some_and(owner::is_gone) {
+    if (resumed || waited) && owner.is_some_and(|owner| engine.config.owners.is_gone(owner)) {
         return Err(
             Ending::new(TerminationReason::OwnerGone).with_message("its owner died before it was made")
         );
@@ -199,6 +209,7 @@ fn resolve(
         .resources
         .effective(engine.config.default_resources)
         .map_err(|invalid| failed(&invalid))?;
+    let switch = lease::switch(&record, &engine.config.limits);
     Ok(SandboxPlan {
         id: record.id,
         image: image.root.clone(),
@@ -208,10 +219,7 @@ fn resolve(
         files: record.spec.mounted_files,
         resources,
         lifetime,
-        switch: match owner {
-            None => DeadMansSwitch::Off,
-            Some(process) => DeadMansSwitch::Process { process, grace: record.policy.orphan_grace },
-        },
+        switch,
     })
 }
 

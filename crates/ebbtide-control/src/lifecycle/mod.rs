@@ -52,7 +52,7 @@ pub(crate) async fn drive(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>, begin: B
 }
 
 /// Records an ending that is not a client's wish, as often as it takes.
-async fn must_end(engine: &Engine, sandbox: &Sandbox, ending: &Ending) {
+pub(crate) async fn must_end(engine: &Engine, sandbox: &Sandbox, ending: &Ending) {
     let mut backoff = Backoff::new(&engine.config.timing);
     while let Err(error) = sandbox.begin_ending(&engine.store, ending) {
         complain(sandbox, "record its end", &error);
@@ -61,7 +61,7 @@ async fn must_end(engine: &Engine, sandbox: &Sandbox, ending: &Ending) {
 }
 
 /// Tries `write` until the ledger takes it.
-async fn must_write(
+pub(crate) async fn must_write(
     engine: &Engine,
     sandbox: &Sandbox,
     what: &str,
@@ -80,19 +80,24 @@ fn complain(sandbox: &Sandbox, what: &str, error: &dyn std::error::Error) {
 }
 
 /// The pauses between repetitions: twice as long each time, up to a bound.
-struct Backoff {
+pub(crate) struct Backoff {
     next: Duration,
     most: Duration,
 }
 
 impl Backoff {
-    fn new(timing: &Timing) -> Self {
+    pub(crate) fn new(timing: &Timing) -> Self {
         Self { next: timing.retry_first, most: timing.retry_most }
     }
 
     /// Waits for the next turn; `early` brings it forward.
-    async fn wait(&mut self, early: &Notify) {
+    pub(crate) async fn wait(&mut self, early: &Notify) {
         let _ = tokio::time::timeout(self.next, early.notified()).await;
         self.next = (self.next * 2).min(self.most);
+    }
+
+    /// Waits for the next turn.
+    pub(crate) async fn pause(&mut self) {
+        self.wait(&Notify::new()).await;
     }
 }

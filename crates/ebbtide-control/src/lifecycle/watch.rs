@@ -25,7 +25,7 @@ pub(super) async fn until_ending(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -
             Ok(report) => {
                 let ending = Ending {
                     exit_code: report.exit.map(ExitStatus::code),
-                    ..Ending::new(reason(report.cause))
+                    ..Ending::new(reason(report.cause, sandbox))
                 };
                 must_end(engine, sandbox, &ending).await;
                 return Some(report);
@@ -55,12 +55,16 @@ async fn is_lost(engine: &Engine, sandbox: &Sandbox) -> bool {
     listed.is_ok_and(|existing| existing.iter().all(|existing| existing.id != sandbox.id))
 }
 
-fn reason(cause: EndCause) -> TerminationReason {
+fn reason(cause: EndCause, sandbox: &Sandbox) -> TerminationReason {
     match cause {
         EndCause::MainExited => TerminationReason::MainExited,
         EndCause::Stopped => TerminationReason::Stopped,
         EndCause::LifetimeExpired => TerminationReason::LifetimeExpired,
         EndCause::OwnerGone => TerminationReason::OwnerGone,
+        // Its grace was over, or as good as over, and no daemon was there to say so.
+        EndCause::DaemonGone if sandbox.peek(|record| record.ownership.is_orphaned()) => {
+            TerminationReason::OwnerGone
+        }
         EndCause::DaemonGone => TerminationReason::DaemonGone,
         EndCause::OutOfMemory => TerminationReason::OutOfMemory,
         EndCause::InitKilled => TerminationReason::InitKilled,

@@ -159,11 +159,11 @@ fn json_in<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> Result<Option<T
     text.map(|text| unjson(column, &text)).transpose()
 }
 
-fn unjson<T: DeserializeOwned>(column: usize, text: &str) -> Result<T, rusqlite::Error> {
+pub(super) fn unjson<T: DeserializeOwned>(column: usize, text: &str) -> Result<T, rusqlite::Error> {
     serde_json::from_str(text).map_err(|error| bad(column, error))
 }
 
-fn parsed<T>(row: &Row<'_>, column: usize) -> Result<T, rusqlite::Error>
+pub(super) fn parsed<T>(row: &Row<'_>, column: usize) -> Result<T, rusqlite::Error>
 where
     T: std::str::FromStr,
     T::Err: std::error::Error + Send + Sync + 'static,
@@ -193,6 +193,6 @@ fn optional<T: Copy, const N: usize>(
     }
 }
 
-fn bad(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+pub(super) fn bad(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
 }

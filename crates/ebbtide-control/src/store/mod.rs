@@ -13,6 +13,7 @@
 mod checkpoint;
 mod codec;
 mod error;
+mod lease;
 mod query;
 mod schema;
 
@@ -27,6 +28,7 @@ use rusqlite::{Connection, named_params};
 use checkpoint::Checkpoint;
 pub(crate) use codec::{Stored, now};
 pub use error::LedgerError;
+pub(crate) use lease::LeaseRow;
 pub(crate) use query::{Cursor, read_all};
 
 /// The ledger, open for writing.
@@ -207,6 +209,7 @@ impl Store {
                 ":exit_code": record.exit_code,
                 ":started": started,
                 ":ended": ended,
+                ":deadline": codec::millis(record.deadline),
                 ":kill_at": kill_at,
                 ":made_of": record.made_of.as_ref().map(codec::json).transpose()?,
                 ":paused": record.paused.map(PauseReason::as_str),
@@ -223,6 +226,17 @@ impl Store {
                 Ok(())
             }
         }
+    }
+
+    /// Makes a change that is about no sandbox.
+    fn change(
+        &self,
+        step: &'static str,
+        change: impl FnOnce(&Connection) -> Result<(), rusqlite::Error>,
+    ) -> Result<(), LedgerError> {
+        change(&self.connection()).map_err(self.fail(step))?;
+        self.committed();
+        Ok(())
     }
 
     fn connection(&self) -> MutexGuard<'_, Connection> {
@@ -245,7 +259,7 @@ impl Store {
 /// All that changes of a record. A record that has ended is never touched.
 const UPDATE: &str = "
 UPDATE sandbox SET state = :state, reason = :reason, message = :message, exit_code = :exit_code, started = :started,
-    ended = :ended, kill_at = coalesce(:kill_at, kill_at), made_of = coalesce(:made_of, made_of),
+    ended = :ended, deadline = :deadline, kill_at = coalesce(:kill_at, kill_at), made_of = coalesce(:made_of, made_of),
     ownership = :ownership, ended_by = coalesce(:ended_by, ended_by), receipt = coalesce(:receipt, receipt),
     paused = :paused, retained_from = :retained_from
 WHERE id = :id AND ended IS NULL";

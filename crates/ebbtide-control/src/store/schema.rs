@@ -76,8 +76,7 @@ CREATE TABLE lease (
     principal TEXT NOT NULL,
     token     BLOB NOT NULL UNIQUE,
     boot_id   TEXT NOT NULL,
-    holder    TEXT NOT NULL,
-    lost      INTEGER
+    holder    TEXT NOT NULL
 ) STRICT;
 ALTER TABLE sandbox ADD COLUMN ownership TEXT;
 ALTER TABLE sandbox ADD COLUMN policy TEXT;

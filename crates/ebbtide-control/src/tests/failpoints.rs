@@ -30,6 +30,10 @@ fn child() {
             tokio::time::sleep(Duration::from_millis(30)).await;
             control.pause(&ME, &id).await.unwrap();
             control.resume(&ME, &id).await.unwrap();
+            let lease = control.open_lease(&ME, None, "").unwrap();
+            let adopter = crate::Adopter::Lease(lease.token().expose().to_owned());
+            control.adopt(&ME, &id, &adopter).await.unwrap();
+            control.detach(&ME, &id).await.unwrap();
             control.stop(&ME, &id, StopOptions { grace: Duration::from_secs(grace) }).await.unwrap();
             wait(&control, &id).await;
         }

@@ -25,7 +25,7 @@ async fn filled() -> Home {
     let control = home.open().await;
     for number in 0..200 {
         let spec = SandboxSpec { tags: vec!["x".repeat(200); 10], ..idle() };
-        crate::lifecycle::intent(control.engine(), &ME, spec, &number.to_string()).unwrap();
+        crate::lifecycle::intent(control.engine(), &ME, spec, &number.to_string(), None).unwrap();
     }
     crash(control).await;
     home
@@ -217,7 +217,7 @@ async fn the_log_is_moved_into_the_ledger_in_the_background() {
     let before = size();
     for number in 0..300 {
         let spec = SandboxSpec { tags: vec!["x".repeat(200); 10], ..idle() };
-        crate::lifecycle::intent(control.engine(), &SOMEBODY_ELSE, spec, &number.to_string()).unwrap();
+        crate::lifecycle::intent(control.engine(), &SOMEBODY_ELSE, spec, &number.to_string(), None).unwrap();
     }
     let moved = async {
         while size() <= before {

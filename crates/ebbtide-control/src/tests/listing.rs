@@ -115,7 +115,7 @@ async fn ten_thousand_ended_sandboxes_fit_into_a_hundred_pages_of_a_hundred() {
     let home = Home::new();
     let control = home.open().await;
     let engine = control.engine();
-    let (mut record, _) = crate::lifecycle::intent(engine, &ME, tagged(&["many"]), "").unwrap();
+    let (mut record, _) = crate::lifecycle::intent(engine, &ME, tagged(&["many"]), "", None).unwrap();
     record.state = State::Completed;
     record.ended_at = Some(record.created_at);
     for _ in 0..10_000 {

@@ -6,6 +6,7 @@ mod events;
 #[cfg(feature = "fail-points")]
 mod failpoints;
 mod images;
+mod leases;
 mod ledger;
 mod listing;
 mod metrics;

@@ -29,7 +29,7 @@ fn plan(id: &SandboxId, spec: &SandboxSpec) -> SandboxPlan {
 /// Records the wish for a sandbox and dies before anything is made.
 async fn intent_only(home: &Home, spec: SandboxSpec) -> SandboxId {
     let control = home.open().await;
-    let (record, _) = crate::lifecycle::intent(control.engine(), &ME, spec, "").unwrap();
+    let (record, _) = crate::lifecycle::intent(control.engine(), &ME, spec, "", None).unwrap();
     crash(control).await;
     record.id
 }
@@ -154,7 +154,7 @@ async fn a_resumed_create_whose_lifetime_is_over_or_owner_is_gone_ends() {
     // The second daemon dies before the first create is resumed, so both are left for the third.
     let orphan = {
         let control = home.open().await;
-        let (record, _) = crate::lifecycle::intent(control.engine(), &ME, orphan, "").unwrap();
+        let (record, _) = crate::lifecycle::intent(control.engine(), &ME, orphan, "", None).unwrap();
         crash(control).await;
         record.id
     };
@@ -309,7 +309,7 @@ async fn a_driver_that_cannot_say_what_it_has_stops_the_start() {
 async fn a_sandbox_whose_task_has_died_is_taken_up_by_reconcile() {
     let home = Home::new();
     let control = home.open().await;
-    let (record, _) = crate::lifecycle::intent(control.engine(), &ME, idle(), "").unwrap();
+    let (record, _) = crate::lifecycle::intent(control.engine(), &ME, idle(), "", None).unwrap();
     assert_eq!(control.reconcile().await.unwrap(), [(record.id.clone(), Outcome::Resumed)]);
     reach(&control, record.id.as_str(), State::Running).await;
     assert_eq!(control.reconcile().await.unwrap(), [(record.id, Outcome::InHand)]);
