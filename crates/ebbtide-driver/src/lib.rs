@@ -108,6 +108,10 @@ pub trait Driver: Send + Sync + 'static {
     /// Thaws a paused sandbox; one that runs is no error.
     async fn resume(&self, id: &SandboxId) -> Result<(), DriverError>;
 
+    /// Kills every process of a running or paused sandbox and keeps the sandbox: its main command does not end it this
+    /// once. Returns when all are gone; afterwards it runs, so that commands can be run in it and its files be read.
+    async fn end_processes(&self, id: &SandboxId) -> Result<(), DriverError>;
+
     /// Waits, without bound, until the sandbox has ended: its main command, a deadline, a stop, or a fault.
     ///
     /// When it returns, no process of the sandbox is left. [`Driver::destroy`] then releases what is still held

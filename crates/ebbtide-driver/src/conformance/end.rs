@@ -1,10 +1,12 @@
 //! How a sandbox ends, and what is told of it.
 
+use std::time::Duration;
+
 use ebbtide_model::ExitStatus;
 
 use super::context::{Context, Failure, ensure, ensure_eq, sh, words};
 use super::scripts;
-use crate::{DriverError, EndCause};
+use crate::{DriverError, EndCause, Phase};
 
 pub(super) async fn exit_code_of_the_main_command_is_reported(context: &Context<'_>) -> Result<(), Failure> {
     for (main, code) in [(sh(scripts::EXIT_7, &[]), 7), (words(&["true"]), 0), (words(&["false"]), 1)] {
@@ -77,4 +79,26 @@ pub(super) async fn want_of_memory_is_told(context: &Context<'_>) -> Result<(), 
     ensure_eq("report", (report.cause, report.exit), (EndCause::OutOfMemory, Some(ExitStatus::Signal(9))))?;
     let id = context.sandbox(sh(scripts::KILL_ITSELF, &[])).await?;
     ensure_eq("cause of another kill", context.ended(&id).await?.cause, EndCause::MainExited)
+}
+
+pub(super) async fn sandbox_is_kept_without_its_processes(context: &Context<'_>) -> Result<(), Failure> {
+    for paused in [false, true] {
+        let id = context.ready(scripts::IGNORES_TERM).await?;
+        let mut exec = context.exec(&id, sh(scripts::TELL_PID, &[]), false).await?;
+        let pid = context.line(&mut exec).await?;
+        let driver = context.driver()?;
+        if paused {
+            context.soon("pause", driver.pause(&id)).await?;
+        }
+        context.soon("end_processes", driver.end_processes(&id)).await?;
+        ensure_eq("phase", context.phase(&id).await?, Some(Phase::Running))?;
+        ensure(!context.holds(&id, scripts::IS_ALIVE, &pid).await?, || format!("process {pid} is alive"))?;
+        ensure_eq("end of the exec", context.finish(&mut exec).await?.status, ExitStatus::Signal(9))?;
+        let there = context.run(&id, sh(scripts::AWAIT_READY, &[])).await?.status;
+        ensure_eq("looking for its file", there, ExitStatus::Code(0))?;
+        context.stop(&id, Duration::ZERO).await?;
+        let report = context.ended(&id).await?;
+        ensure_eq("report", (report.cause, report.exit), (EndCause::Stopped, Some(ExitStatus::Signal(9))))?;
+    }
+    Ok(())
 }

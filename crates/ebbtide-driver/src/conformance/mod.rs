@@ -133,7 +133,7 @@ checks! {
         files_after_the_end_are_refused;
     end: exit_code_of_the_main_command_is_reported, signal_of_the_main_command_is_reported,
         report_is_repeated_until_destroy, waiting_ends_with_destroy, killed_init_is_reported,
-        want_of_memory_is_told;
+        want_of_memory_is_told, sandbox_is_kept_without_its_processes;
     stop: stop_lets_a_handler_finish, stop_escalates_after_the_grace, stop_without_grace_kills_at_once,
         stop_asks_execs_too, main_command_is_ended_by_its_own_signal,
         stop_of_an_idle_sandbox_does_not_wait, second_stop_shortens_the_grace,

@@ -135,6 +135,11 @@ impl Driver for FakeDriver {
         self.world.find(id)?.freeze(false)
     }
 
+    async fn end_processes(&self, id: &SandboxId) -> Result<(), DriverError> {
+        self.world.called(Call::Pause)?;
+        self.world.find(id)?.end_processes().await
+    }
+
     async fn ended(&self, id: &SandboxId) -> Result<EndReport, DriverError> {
         self.world.called(Call::Ended)?;
         self.world.find(id)?.ended().await

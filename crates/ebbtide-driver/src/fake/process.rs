@@ -259,10 +259,14 @@ impl Processes {
         let _ = table.wait_for(|table| table.running.is_empty()).await;
     }
 
-    /// Kills every process, and lets none be started any more.
+    /// Kills every process.
     pub(super) async fn kill_all(&self) {
-        self.table.send_modify(|table| table.closed = true);
         self.signal_all(libc::SIGKILL);
         self.gone().await;
+    }
+
+    /// Lets none be started any more.
+    pub(super) fn close(&self) {
+        self.table.send_modify(|table| table.closed = true);
     }
 }

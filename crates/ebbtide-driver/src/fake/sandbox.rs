@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
@@ -45,6 +47,8 @@ pub(super) struct Sandbox {
     inbox: Mutex<Option<mpsc::UnboundedReceiver<Order>>>,
     exclusive: tokio::sync::Mutex<()>,
     armed: watch::Sender<Armed>,
+    /// Whether the end of the main command is no end of the sandbox any more.
+    outlives_main: AtomicBool,
     /// The process that the kernel, so to speak, has killed for want of memory.
     out_of_memory: Mutex<Option<u32>>,
     files: Mutex<BTreeMap<String, Vec<u8>>>,
@@ -72,6 +76,7 @@ impl Sandbox {
             inbox: Mutex::new(Some(inbox)),
             exclusive: tokio::sync::Mutex::default(),
             armed,
+            outlives_main: AtomicBool::new(false),
             out_of_memory: Mutex::default(),
             files: Mutex::default(),
             modes: Mutex::default(),
@@ -110,6 +115,13 @@ impl Sandbox {
     /// Freezes every process, or lets it go on.
     pub(super) fn freeze(&self, frozen: bool) -> Result<(), DriverError> {
         self.while_it_runs(|| self.processes.freeze(frozen))
+    }
+
+    /// Ends every process and keeps the sandbox.
+    pub(super) async fn end_processes(&self) -> Result<(), DriverError> {
+        self.while_it_runs(|| self.outlives_main.store(true, Ordering::SeqCst))?;
+        self.processes.kill_all().await;
+        self.freeze(false)
     }
 
     /// Does something that the end cannot overtake.
@@ -217,21 +229,26 @@ impl Sandbox {
     /// What process 1 does: waits for whatever ends the sandbox, ends its processes, writes the report.
     async fn init(self: Arc<Self>, main: Option<Started>, mut orders: mpsc::UnboundedReceiver<Order>) {
         let (main_pid, mut main) = main.map(|Started { pid, exit }| (pid, exit)).unzip();
-        let lifetime = sleep(self.plan.lifetime.min(LONGEST));
+        let mut lifetime = pin!(sleep(self.plan.lifetime.min(LONGEST)));
         let mut exit = None;
-        let (mut cause, grace) = tokio::select! {
-            status = exit_of(&mut main) => {
-                exit = Some(status);
-                let out_of_memory = *self.out_of_memory.lock().unwrap_or_else(PoisonError::into_inner);
-                let killed = out_of_memory.is_some() && out_of_memory == main_pid;
-                (if killed { EndCause::OutOfMemory } else { EndCause::MainExited }, Duration::ZERO)
+        let (mut cause, grace) = loop {
+            tokio::select! {
+                status = exit_of(&mut main), if exit.is_none() => {
+                    exit = Some(status);
+                    let out_of_memory = *self.out_of_memory.lock().unwrap_or_else(PoisonError::into_inner);
+                    if out_of_memory.is_some() && out_of_memory == main_pid {
+                        break (EndCause::OutOfMemory, Duration::ZERO);
+                    } else if !self.outlives_main.load(Ordering::SeqCst) {
+                        break (EndCause::MainExited, Duration::ZERO);
+                    }
+                }
+                order = orders.recv() => break match order {
+                    Some(Order::Stop(grace)) => (EndCause::Stopped, grace),
+                    Some(Order::Die) | None => (EndCause::InitKilled, Duration::ZERO),
+                },
+                () = &mut lifetime => break (EndCause::LifetimeExpired, Duration::ZERO),
+                cause = switch::fired(self.armed.subscribe()) => break (cause, Duration::ZERO),
             }
-            order = orders.recv() => match order {
-                Some(Order::Stop(grace)) => (EndCause::Stopped, grace),
-                Some(Order::Die) | None => (EndCause::InitKilled, Duration::ZERO),
-            },
-            () = lifetime => (EndCause::LifetimeExpired, Duration::ZERO),
-            cause = switch::fired(self.armed.subscribe()) => (cause, Duration::ZERO),
         };
         self.life.send_replace(Life::Ending);
         if !grace.is_zero() {
@@ -255,6 +272,7 @@ impl Sandbox {
                 },
             }
         }
+        self.processes.close();
         self.processes.kill_all().await;
         if exit.is_none() && main.is_some() {
             exit = Some(exit_of(&mut main).await);

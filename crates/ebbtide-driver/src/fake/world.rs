@@ -23,7 +23,7 @@ pub enum Call {
     Stop,
     /// [`crate::Driver::guard`].
     Guard,
-    /// [`crate::Driver::pause`] and [`crate::Driver::resume`].
+    /// [`crate::Driver::pause`], [`crate::Driver::resume`] and [`crate::Driver::end_processes`].
     Pause,
     /// [`crate::Driver::ended`].
     Ended,

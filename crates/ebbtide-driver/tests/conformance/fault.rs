@@ -139,6 +139,8 @@ faults! {
     PausedStopWaits => stop_without_grace_kills_what_is_paused: "ended: nothing happened",
     PausedDestroyFails => destroy_ends_a_paused_sandbox: "it is paused",
 
+    EndedProcessesLiveOn => sandbox_is_kept_without_its_processes: "is alive",
+    EndedProcessesEndTheSandbox => sandbox_is_kept_without_its_processes: "phase: Some(Ended)",
     WantOfMemoryUntold => want_of_memory_is_told: "MainExited",
     EveryKillIsWantOfMemory => want_of_memory_is_told: "cause of another kill: OutOfMemory",
     EmptyReceipt => receipt_tells_what_was_released_and_how: "the receipt is",

@@ -212,6 +212,10 @@ impl Driver for Faulty {
         faulty_guard::resume(&self.inner, self.fault, id).await
     }
 
+    async fn end_processes(&self, id: &SandboxId) -> Result<(), DriverError> {
+        faulty_guard::end_processes(&self.inner, self.fault, id).await
+    }
+
     async fn ended(&self, id: &SandboxId) -> Result<EndReport, DriverError> {
         let gone = || DriverError::NotFound(id.clone());
         let own = self.own.lock().unwrap().contains(id);

@@ -1,10 +1,10 @@
-//! Dead man's switches and pauses with one fault.
+//! Dead man's switches, pauses and processes that are ended, with one fault.
 
 use std::time::Duration;
 
 use ebbtide_driver::fake::FakeDriver;
 use ebbtide_driver::{DeadMansSwitch, Driver, DriverError};
-use ebbtide_model::{OwnerProcess, SandboxId};
+use ebbtide_model::{OwnerProcess, SandboxId, StopOptions};
 
 use crate::fault::Fault;
 
@@ -83,5 +83,17 @@ pub(crate) async fn resume(inner: &FakeDriver, fault: Fault, id: &SandboxId) -> 
     match fault {
         Fault::ResumeDoesNothing => Ok(()),
         _ => inner.resume(id).await,
+    }
+}
+
+pub(crate) async fn end_processes(
+    inner: &FakeDriver,
+    fault: Fault,
+    id: &SandboxId,
+) -> Result<(), DriverError> {
+    match fault {
+        Fault::EndedProcessesLiveOn => Ok(()),
+        Fault::EndedProcessesEndTheSandbox => inner.stop(id, StopOptions::NOW).await,
+        _ => inner.end_processes(id).await,
     }
 }

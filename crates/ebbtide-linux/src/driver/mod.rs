@@ -325,6 +325,10 @@ impl Driver for LinuxDriver {
         self.inner.resume(id).await
     }
 
+    async fn end_processes(&self, id: &SandboxId) -> Result<(), DriverError> {
+        self.inner.end_processes(id).await
+    }
+
     async fn ended(&self, id: &SandboxId) -> Result<EndReport, DriverError> {
         self.inner.ended(id).await
     }

@@ -223,7 +223,7 @@ impl Commands {
     /// started is left to it: told to end by itself, a worker would cut off what its server wants to finish.
     pub(super) fn terminate_all(&self) {
         match (&self.main, self.stop_signal) {
-            (Some(main), Some(signal)) if signal != libc::SIGTERM => {
+            (Some(main), Some(signal)) if main.exit.is_none() && signal != libc::SIGTERM => {
                 for pid in others_than_session(main.pid) {
                     sys::kill(pid, libc::SIGTERM);
                 }
@@ -231,6 +231,11 @@ impl Commands {
             }
             _ => kill_everybody(Signal::TERM),
         }
+    }
+
+    /// Kills every process of the sandbox.
+    pub(super) fn kill_all(&self) {
+        kill_everybody(Signal::KILL);
     }
 
     /// Reaps whatever has ended; answers the commands among it.

@@ -1,4 +1,4 @@
-//! Freezing the payload and thawing it. Init is in a cgroup beside it: its clocks go on, and what ends a sandbox ends
+//! Freezing the payload, thawing it, and ending it alone. Init is in a cgroup beside it: its clocks go on, and what ends a sandbox ends
 //! a frozen one, too, since the kernel lets frozen processes be killed.
 
 use std::os::fd::OwnedFd;
@@ -118,6 +118,16 @@ impl Server {
         for index in waiting {
             self.answer(index, refusal);
         }
+    }
+
+    /// Kills every process and goes on without; whoever asks is answered once they are gone.
+    pub(super) fn end_processes(&mut self, index: usize) {
+        self.outlives_main = true;
+        self.clearing.get_or_insert_default().push(index);
+        self.commands.kill_all();
+        self.thaw(&FromInit::PauseFailed(Errno::CANCELED.raw_os_error()));
+        // There may have been nobody.
+        self.reap();
     }
 
     /// Leaves a state for another; answers who waited in it.

@@ -83,9 +83,18 @@ impl Server {
                 Err(StartError::Mount(error)) => self.answer(index, &FromInit::MountFailed(error)),
                 Err(StartError::UnknownUser) => self.answer(index, &FromInit::UnknownUser),
             },
-            ToInit::Exec(_) | ToInit::File(_) | ToInit::Guard(_) | ToInit::Pause | ToInit::Resume
+            ToInit::Exec(_)
+            | ToInit::File(_)
+            | ToInit::Guard(_)
+            | ToInit::Pause
+            | ToInit::Resume
+            | ToInit::EndProcesses
                 if !self.is_running() =>
             {
+                self.answer(index, &FromInit::NotRunning);
+            }
+            // What is about to be gone must not be waited for any longer than that takes.
+            ToInit::Exec(_) | ToInit::File(_) if self.clearing.is_some() => {
                 self.answer(index, &FromInit::NotRunning);
             }
             ToInit::Exec(_) | ToInit::File(_) if self.freezer.is_closed() => {
@@ -97,6 +106,7 @@ impl Server {
             }
             ToInit::Pause => self.pause(index),
             ToInit::Resume => self.resume(index),
+            ToInit::EndProcesses => self.end_processes(index),
             ToInit::Exec(exec) => match self.commands.exec(exec) {
                 None => self.answer(index, &FromInit::NotRunning),
                 Some(Err(error)) => self.answer(index, &FromInit::ExecFailed(error)),

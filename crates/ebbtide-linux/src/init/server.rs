@@ -77,6 +77,10 @@ pub(super) struct Server {
     pub(super) freezer: Freezer,
     memory: Kills,
     pub(super) unclaimed: Unclaimed,
+    /// Whether the main command's end is no end of the sandbox any more.
+    pub(super) outlives_main: bool,
+    /// The connections that wait until no process is left.
+    pub(super) clearing: Option<Vec<usize>>,
     /// How many there are in its mount namespace.
     mounts: u32,
     stop_deadline: Option<Instant>,
@@ -102,6 +106,8 @@ impl Server {
             freezer: Freezer::new(resources.freeze),
             memory: resources.memory,
             unclaimed: Unclaimed::Watching(resources.pulse),
+            outlives_main: false,
+            clearing: None,
             mounts: 0,
             stop_deadline: None,
             over: None,
@@ -172,12 +178,17 @@ impl Server {
     }
 
     /// Takes note of every process that has ended.
-    fn reap(&mut self) {
+    pub(super) fn reap(&mut self) {
         while self.signals.next().is_some() {}
         for (ended, status) in self.commands.reap() {
             self.connections.tell_exit(ended, status);
         }
-        if let Some(exit) = self.commands.main_exit() {
+        if self.clearing.is_some() && self.commands.none_left() {
+            for index in self.clearing.take().unwrap_or_default() {
+                self.answer(index, &FromInit::Done);
+            }
+        }
+        if let Some(exit) = self.commands.main_exit().filter(|_| !self.outlives_main) {
             self.over.get_or_insert(if self.stop_deadline.is_some() {
                 EndCause::Stopped
             } else if exit == ExitStatus::Signal(libc::SIGKILL as u8) && self.memory.any() {

@@ -21,6 +21,8 @@ pub(crate) enum ToInit {
     Pause,
     /// Thaw it.
     Resume,
+    /// Kill the payload and go on without it; answered once it is gone.
+    EndProcesses,
     /// Run a command; the connection is the command's life.
     Exec(Exec),
     /// Send a signal to the process group of this connection's command.
@@ -97,7 +99,7 @@ pub(crate) enum FromInit {
     NotRunning,
     /// The payload is frozen, or about to be.
     Paused,
-    /// The switch is replaced, the payload frozen or thawed.
+    /// The switch is replaced, the payload frozen, thawed or gone.
     Done,
     /// The payload could not be frozen, with the kernel's error number; it runs on.
     PauseFailed(i32),

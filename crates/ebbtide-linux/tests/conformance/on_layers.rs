@@ -108,6 +108,10 @@ impl Driver for Replacing {
         self.inner.resume(id).await
     }
 
+    async fn end_processes(&self, id: &SandboxId) -> Result<(), DriverError> {
+        self.inner.end_processes(id).await
+    }
+
     async fn ended(&self, id: &SandboxId) -> Result<EndReport, DriverError> {
         self.inner.ended(id).await
     }
