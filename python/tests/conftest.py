@@ -53,4 +53,4 @@ def scripts(home: Home, tmp_path: Path) -> Iterator[Scripts]:
 def nothing_is_left(home: Home) -> Iterator[None]:
     """A test ends what it starts, or has it ended."""
     yield
-    home.wait_until_running(0, seconds=30)
+    home.wait_until_running(0, seconds=60)

@@ -1,6 +1,6 @@
 """What could not be stopped is told of, stays with its process and is tried again."""
 
-from helpers.home import GRACE_SECONDS, Home
+from helpers.home import LATE_SECONDS, Home
 from helpers.script import Scripts
 
 # Takes the daemon away, so that no stop can succeed, and gives it back.
@@ -86,4 +86,4 @@ def test_a_process_that_cannot_stop_its_sandboxes_says_so_and_leaves_them_to_the
     ended = scripts.check(AWAY + "boxes = [Sandbox.run().wait() for _ in range(2)]\naway()\n")
     assert ended.stdout.count("was not stopped") == 2, ended
     assert "left to the daemon" in ended.stdout, ended
-    home.wait_until_running(0, GRACE_SECONDS + 20)
+    home.wait_until_running(0, LATE_SECONDS)

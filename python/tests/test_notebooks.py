@@ -22,7 +22,8 @@ class Notebook:
     """A kernel and what is typed into it."""
 
     def __init__(self, home: Home) -> None:
-        self.manager = jupyter_client.KernelManager(kernel_name="python3")
+        # A kernel has so long to end by itself.
+        self.manager = jupyter_client.KernelManager(kernel_name="python3", shutdown_wait_time=SECONDS)
         self.manager.start_kernel(env=home.environment())
         self._connect()
 

@@ -3,20 +3,10 @@
 import signal
 from pathlib import Path
 
-from helpers.home import GRACE_SECONDS, Home
+from helpers.home import Home
 from helpers.script import Scripts
 
 from ebbtide import Sandbox
-
-# A sandbox whose main command does not end when it is asked to, so that stopping it takes its grace period.
-STUBBORN = """
-import atexit, os, signal, sys, threading, time
-import ebbtide
-from ebbtide import Sandbox, Session
-
-def stubborn():
-    return Sandbox.run("sh", "-c", "trap '' TERM; while :; do sleep 1; done").wait()
-"""
 
 
 def test_importing_the_package_installs_nothing(scripts: Scripts) -> None:
@@ -31,28 +21,6 @@ def test_importing_the_package_installs_nothing(scripts: Scripts) -> None:
         assert atexit._ncallbacks() == callbacks
         assert threading.active_count() == 1
     """)
-
-
-def test_a_second_ctrl_c_exits_at_once(home: Home, scripts: Scripts) -> None:
-    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
-        script = scripts.start(
-            STUBBORN
-            + """
-box = stubborn()
-# It will wait for the sandbox then, at its end.
-atexit.register(print, "ending", flush=True)
-print("ready", flush=True)
-time.sleep(100)
-"""
-        )
-        script.wait_for("ready")
-        script.signal(number)
-        script.wait_for("ending")
-        script.signal(number)
-        # Before the sandbox, which has ten seconds.
-        ended = script.finish(seconds=8)
-        assert ended.code == code, ended
-        home.wait_until_running(0, GRACE_SECONDS + 20)
 
 
 def test_ctrl_c_works_while_waiting_for_a_result_in_no_time(scripts: Scripts) -> None:
@@ -96,7 +64,7 @@ def test_handlers_that_were_there_are_called(home: Home, scripts: Scripts) -> No
         for number in (signal.SIGHUP, signal.SIGINT):
             os.kill(os.getpid(), number)
             # The process goes on, and so does what it makes from now on.
-            sandbox.wait_until_complete(timeout=30, raise_on_termination=False).result()
+            sandbox.wait_until_complete(timeout=60, raise_on_termination=False).result()
             sandbox = Sandbox.run()
             assert sandbox.exec(["echo", "hi"]).result().stdout == "hi\\n"
     """)
@@ -114,7 +82,7 @@ def test_after_a_ctrl_c_that_was_caught_everything_works_and_is_cleaned_up(home:
                 os.kill(os.getpid(), signal.SIGINT)
             except KeyboardInterrupt:
                 pass
-            first.wait_until_complete(timeout=30, raise_on_termination=False).result()
+            first.wait_until_complete(timeout=60, raise_on_termination=False).result()
             first = Sandbox.run().wait()
     """)
     assert home.running() == []
@@ -139,11 +107,11 @@ def test_a_process_without_sandboxes_is_ended_by_a_signal_as_ever(scripts: Scrip
             from ebbtide import Sandbox
             Sandbox.run().stop().result()
             print("ready", flush=True)
-            time.sleep(100)
+            time.sleep(1000)
         """)
         script.wait_for("ready")
         script.signal(number)
-        assert script.finish(seconds=10).code == -number
+        assert script.finish().code == -number
 
 
 def test_handlers_can_be_switched_off(home: Home, scripts: Scripts) -> None:
@@ -177,7 +145,7 @@ def test_the_first_sandbox_may_be_made_in_any_thread(home: Home, scripts: Script
         boxes[0].wait()
         assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
         print("ready", flush=True)
-        time.sleep(100)
+        time.sleep(1000)
     """)
     script.wait_for("ready")
     script.signal(signal.SIGTERM)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.home import GRACE_SECONDS, Home
+from helpers.home import LATE_SECONDS, Home
 from helpers.installed import Installed, daemons, interpreters
 from helpers.script import Script, Scripts
 
@@ -110,7 +110,7 @@ def test_a_removed_wheel_leaves_its_sandboxes_with_their_owners(
     # Without a program, without a daemon and without an owner it still ends; nobody's does not.
     os.kill(daemon, signal.SIGKILL)
     killed.signal(signal.SIGKILL)
-    apart.wait_until_running(1, GRACE_SECONDS + 20)
+    apart.wait_until_running(1, LATE_SECONDS)
     assert apart.running() == [nobodys]
     assert apart.ebb("exec", nobodys, "--", "echo", "there") == "there\n"
     apart.ebb("stop", nobodys)

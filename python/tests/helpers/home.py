@@ -9,6 +9,8 @@ from typing import Any, Optional
 
 # One that a test can wait for.
 GRACE_SECONDS = 3
+# When it is over for sure, also on a busy machine.
+LATE_SECONDS = GRACE_SECONDS + 60
 CONFIGURATION = f"[limits]\nowner_grace_seconds = {GRACE_SECONDS}\n"
 SHUTDOWN_SECONDS = 120
 
@@ -49,9 +51,9 @@ class Home:
         assert done.returncode == 0, f"{command} failed: {done.stderr}"
         return done.stdout
 
-    def create(self, *tags: str) -> str:
+    def create(self, *tags: str, command: tuple[str, ...] = ()) -> str:
         """A sandbox that belongs to nobody; returns its id."""
-        return self.ebb("create", *(f"--tag={tag}" for tag in tags)).strip()
+        return self.ebb("create", *(f"--tag={tag}" for tag in tags), "--", *command).strip()
 
     def get(self, name: str) -> dict[str, Any]:
         """What `ebb` knows of a sandbox."""
