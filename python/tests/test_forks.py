@@ -62,16 +62,16 @@ def test_a_forked_child_has_its_own_sandboxes_and_not_its_parents(home: Home, sc
     assert home.running() == []
 
 
-# What is connected to an address; that of a pair has none.
+# What is connected to an address: descriptors, and what the kernel numbers them by. The end of a pair has no address.
 CONNECTIONS = """
 import os, socket
 def connections():
-    found = []
+    found = {}
     for name in os.listdir("/proc/self/fd"):
         try:
             with socket.socket(fileno=os.dup(int(name))) as one:
                 if one.getpeername():
-                    found.append(one.getpeername())
+                    found[int(name)] = os.fstat(one.fileno()).st_ino
         except OSError:
             pass
     return found
@@ -101,6 +101,52 @@ def test_a_forked_child_holds_no_connection_of_its_parent(scripts: Scripts) -> N
 
 def test_a_forked_child_holds_no_connection_of_its_parent_over_the_network(scripts: Scripts, daemon: Daemon) -> None:
     scripts.check(HOLDS_NONE, EBBTIDE_URL=daemon.url, EBBTIDE_API_KEY=daemon.key)
+
+
+@pytest.mark.parametrize("arguments", [(), ("reuse",)])
+def test_a_child_that_python_was_not_told_of_has_its_own_too(arguments: tuple[str, ...], scripts: Scripts) -> None:
+    script = scripts.start(
+        CONNECTIONS
+        + """
+import ctypes, sys, traceback
+from ebbtide import EbbtideError, Sandbox
+
+def use():
+    try:
+        box.get_status()
+        raise AssertionError("it works in the child")
+    except EbbtideError as error:
+        assert "forked" in str(error), error
+    parents = connections()
+    assert parents
+    files = parents if "reuse" in sys.argv else []
+    for number in files:
+        os.dup2(nothing, number)
+    with Sandbox.run() as mine:
+        assert mine.exec(["echo", "child"]).result().stdout == "child\\n"
+        assert connections() and not set(connections().values()) & set(parents.values())
+    # What has the number of a connection now is nobody's to close.
+    assert all(os.path.samestat(os.fstat(file), os.fstat(nothing)) for file in files)
+
+nothing = os.open("/dev/null", os.O_RDONLY)
+with Sandbox.run() as box:
+    child = ctypes.PyDLL(None).fork()
+    if child == 0:
+        code = 1
+        try:
+            use()
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
+    assert box.exec(["echo", "parent"]).result().stdout == "parent\\n"
+""",
+        arguments=arguments,
+    )
+    ended = script.finish()
+    assert (ended.code, ended.stderr) == (0, ""), ended
 
 
 def test_a_forked_child_calls_over_a_connection_of_its_own(scripts: Scripts, daemon: Daemon) -> None:

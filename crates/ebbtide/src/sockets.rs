@@ -4,41 +4,48 @@
 //! gone, and the other side would take the parent for alive. The child must close it and nothing more: shutting it
 //! down would end the parent's.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::ProcessLocal;
 
-/// The numbers of this process's connections.
-static OPEN: ProcessLocal<Mutex<BTreeSet<RawFd>>> = ProcessLocal::new();
+/// This process's connections: the number of the descriptor of each, and of the socket.
+static OPEN: ProcessLocal<Mutex<BTreeMap<RawFd, u64>>> = ProcessLocal::new();
 
-/// The connections to daemons that a process which was just forked has from its parent, for it to close before it does
-/// anything else. None of them is in use in the child; what drove them is not there.
+/// The connections to daemons that a process which was forked has from its parent, for it to close before it makes its
+/// own. None of them is in use in the child; what drove them is not there.
 pub fn inherited_sockets() -> Vec<RawFd> {
     // Locked for good where another thread of the parent was just opening or closing one. Its copies stay open then,
     // which costs no more than that the end of the parent is seen later.
     let open = OPEN.inherited().and_then(|open| open.try_lock().ok());
-    open.map(|open| open.iter().copied().collect()).unwrap_or_default()
+    // Whoever has closed everything may have given the number to something else.
+    let same = |(number, socket): (&RawFd, &u64)| {
+        let found = std::fs::metadata(format!("/proc/self/fd/{number}"));
+        found.is_ok_and(|found| found.ino() == *socket).then_some(*number)
+    };
+    open.map(|open| open.iter().filter_map(same).collect()).unwrap_or_default()
 }
 
-fn change(edit: impl FnOnce(&mut BTreeSet<RawFd>) -> bool) {
-    edit(&mut OPEN.get().lock().unwrap_or_else(PoisonError::into_inner));
+fn open() -> MutexGuard<'static, BTreeMap<RawFd, u64>> {
+    OPEN.get().lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A connection that is in the list for as long as it is open.
 #[derive(Debug)]
 pub(crate) struct Listed<S: AsRawFd>(S);
 
-impl<S: AsRawFd> Listed<S> {
+impl<S: AsRawFd + AsFd> Listed<S> {
     pub(crate) fn new(socket: S) -> Self {
-        let number = socket.as_raw_fd();
-        change(|open| open.insert(number));
+        // The kernel does not refuse that for what is open.
+        let about = rustix::fs::fstat(&socket);
+        open().insert(socket.as_raw_fd(), about.map_or(0, |about| about.st_ino));
         Self(socket)
     }
 }
@@ -46,8 +53,7 @@ impl<S: AsRawFd> Listed<S> {
 impl<S: AsRawFd> Drop for Listed<S> {
     fn drop(&mut self) {
         // Before it is closed and the number is another's.
-        let number = self.0.as_raw_fd();
-        change(|open| open.remove(&number));
+        open().remove(&self.0.as_raw_fd());
     }
 }
 
@@ -97,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_connection_is_listed_for_as_long_as_it_is_open() {
-        let listed = |number| OPEN.get().lock().unwrap().contains(&number);
+        let listed = |number| open().contains_key(&number);
         let (one, _other) = std::os::unix::net::UnixStream::pair().unwrap();
         let number = one.as_raw_fd();
         let one = Listed::new(one);

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import atexit
 import builtins
+import contextlib
 import logging
 import os
 import signal
@@ -80,7 +81,9 @@ def forget() -> None:
     global _signals_done, _waits_at_exit
     for number, before in _previous.items():
         if signal.getsignal(number) is _on_signal:
-            signal.signal(number, before)
+            # Refused to a thread that Python does not know for the main one.
+            with contextlib.suppress(ValueError):
+                signal.signal(number, before)
     _previous.clear()
     _signals_done = False
     atexit.unregister(_at_exit)

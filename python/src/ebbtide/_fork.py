@@ -11,8 +11,18 @@ import os
 
 from ebbtide import _cleanup, _loop, _native
 
+_pid = os.getpid()
+
+
+def check() -> None:
+    """To be called before anything is made, for forks that Python was not told of."""
+    if os.getpid() != _pid:
+        _in_child()
+
 
 def _in_child() -> None:
+    global _pid
+    _pid = os.getpid()
     for descriptor in _native.inherited_sockets():
         with contextlib.suppress(OSError):
             os.close(descriptor)
@@ -21,5 +31,5 @@ def _in_child() -> None:
 
 
 def install() -> None:
-    """Sees to every fork that Python makes. One that Python does not make is noticed by the process's number."""
+    """Sees to every fork that Python makes. Another is noticed by the process's number, where something is made."""
     os.register_at_fork(after_in_child=_in_child)

@@ -11,7 +11,7 @@ from collections.abc import Generator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Optional, Union
 
-from ebbtide import _arguments, _cleanup, _errors, _native
+from ebbtide import _arguments, _cleanup, _errors, _fork, _native
 from ebbtide._defaults import REQUEST_TIMEOUT, SandboxDefaults
 from ebbtide._inside import Inside
 from ebbtide._keywords import check_keywords, selection
@@ -72,6 +72,7 @@ class Sandbox(Inside):
         defaults = defaults_of(options.pop("defaults", None)) if session is None else session._defaults
         wanted = Wanted(function, defaults, options)
         inner = None if session is None else session._inner
+        _fork.check()
         core = _native.Sandbox(wanted.spec, inner, wanted.base_url)
         self._hold(core, wanted.request_timeout, owned=not wanted.detached)
         self._in_session = session is not None
@@ -153,6 +154,7 @@ class Sandbox(Inside):
         """
         check_keywords("Sandbox.list()", other, ("tags", "status", "show_terminated", "base_url"))
         words, state = selection(tags, status, show_terminated)
+        _fork.check()
         begun = _native.Sandbox.list(words, state, show_terminated, base_url)
         return OperationRef(begun, lambda found: [cls._found(core) for core in found])
 
@@ -169,6 +171,7 @@ class Sandbox(Inside):
         """
         check_keywords("Sandbox.from_id()", other, ("base_url",))
         _arguments.text("sandbox_id", sandbox_id)
+        _fork.check()
         begun = _native.Sandbox.from_id(sandbox_id, base_url)
         return OperationRef(begun, cls._found, sandbox_id=sandbox_id)
 
@@ -189,6 +192,7 @@ class Sandbox(Inside):
         check_keywords("Sandbox.delete()", other, ("missing_ok", "base_url"))
         _arguments.text("sandbox_id", sandbox_id)
         _arguments.flag("missing_ok", missing_ok)
+        _fork.check()
         _cleanup.expect()
         begun = _native.Sandbox.delete(sandbox_id, missing_ok, base_url)
         return OperationRef(begun, sandbox_id=sandbox_id)

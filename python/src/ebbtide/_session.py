@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable, Optional, Union, overload
 
-from ebbtide import _arguments, _cleanup, _errors, _native
+from ebbtide import _arguments, _cleanup, _errors, _fork, _native
 from ebbtide._defaults import SandboxDefaults
 from ebbtide._function import KINDS, RemoteFunction
 from ebbtide._keywords import check_keywords, selection
@@ -55,6 +55,7 @@ class Session:
         _arguments.known("Session()", options, (*names, "defaults"), missing=_missing())
         given = {name: value for name, value in options.items() if value is not None}
         self._defaults = defaults_of(defaults).with_overrides(**given)
+        _fork.check()
         self._inner = _native.Session(self._defaults.base_url)
 
     @property
