@@ -17,9 +17,11 @@ from support.kernel import wait_until_nothing_is_left
 # Shared with the other end-to-end tests: only one session at a time looks at the whole machine.
 LOCK = Path(tempfile.gettempdir()) / "ebbtide-end-to-end.lock"
 
-# What a shell runs in the background ignores Ctrl-C, and so would all that is started here to be ended by it.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# What a shell runs in the background ignores Ctrl-C, and under `nohup` SIGHUP; so would all that is started here to be
+# ended by them.
+for number, default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, default)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 //! Where things are in this repository and its target directory.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -35,6 +36,15 @@ impl Workspace {
     pub(crate) fn cargo<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Command {
         let mut command = process::command("cargo", arguments);
         command.current_dir(&self.root);
+        // What cargo says of this program to this program. Some build scripts look at it, and would take it for a change
+        // whenever cargo is called by hand and by this in turn, with everything that depends on them.
+        let is_about_this = |name: &OsStr| {
+            let name = name.as_encoded_bytes();
+            name.starts_with(b"CARGO_PKG_") || name.starts_with(b"CARGO_MANIFEST_")
+        };
+        for (name, _) in std::env::vars_os().filter(|(name, _)| is_about_this(name)) {
+            command.env_remove(name);
+        }
         command
     }
 
