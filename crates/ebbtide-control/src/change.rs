@@ -3,7 +3,9 @@
 //! Each is made by whoever holds [`Sandbox::changing`], since the driver is told of it too, and two of them must not
 //! overtake each other between the driver and the record. One that is ending is past all of this.
 
-use ebbtide_model::{Event, Ownership, PauseReason, SandboxRecord, State};
+use ebbtide_model::{Event, Holder, Ownership, PauseReason, SandboxRecord, State};
+
+use tokio::time::Instant;
 
 use crate::LedgerError;
 use crate::events::EventKind;
@@ -27,8 +29,31 @@ impl Sandbox {
             if let Ok(state) = record.state.after(Event::Resumed) {
                 record.state = state;
                 record.paused = None;
+                self.waits_anew();
             }
         })
+    }
+
+    /// It is kept, as `ownership` says of who stood for it last. The values of its environment are forgotten, which may
+    /// be secrets of an owner who is gone: they are in the sandbox, and need to be nowhere else.
+    pub(crate) fn keep(
+        &self,
+        store: &Store,
+        ownership: impl FnOnce(Option<Holder>) -> Ownership,
+    ) -> Result<SandboxRecord, LedgerError> {
+        self.transition(|record| {
+            if !matches!(record.state, State::Running | State::Paused) {
+                return Ok(());
+            }
+            record.ownership = ownership(record.ownership.holder().cloned());
+            record.spec.main.env.values_mut().for_each(String::clear);
+            store.record_kept(record)
+        })
+    }
+
+    /// Its time without use begins now.
+    pub(crate) fn waits_anew(&self) {
+        self.uses.send_modify(|uses| uses.since = Instant::now());
     }
 
     /// Makes `change`, durably and then for everybody to see, if there is any.

@@ -14,6 +14,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{Span, field, info};
 
 use crate::engine::{Engine, Found};
+use crate::idle::Use;
+use crate::keep::{self, CleanUp};
 use crate::lease;
 use crate::lifecycle::{self, Begin};
 use crate::metrics::{self, Step};
@@ -43,6 +45,46 @@ struct Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         self.engine.tasks.cancel();
+    }
+}
+
+/// Who asks for an end, and for what.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Words for who it is, besides the principal: a process, a lease.
+    pub by: Option<String>,
+    /// For what.
+    pub occasion: Occasion,
+}
+
+impl Asked {
+    pub(crate) fn words(&self, principal: &Principal) -> String {
+        match &self.by {
+            Some(by) => format!("{principal}, {by}"),
+            None => principal.to_string(),
+        }
+    }
+}
+
+/// For what an end is asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Occasion {
+    /// That it ends.
+    #[default]
+    Explicit,
+    /// A session closes and cleans up what was in it.
+    Session,
+    /// The part of a program is over that it was made for.
+    Scope,
+}
+
+impl Occasion {
+    fn clean_up(self) -> Option<CleanUp> {
+        match self {
+            Self::Explicit => None,
+            Self::Session => Some(CleanUp::Session),
+            Self::Scope => Some(CleanUp::Scope),
+        }
     }
 }
 
@@ -132,10 +174,32 @@ impl Control {
         id: &str,
         options: StopOptions,
     ) -> Result<SandboxRecord, ControlError> {
-        match self.engine().find(principal, id)? {
-            Found::Ended(record) => Ok(*record),
-            Found::Live(sandbox) => {
-                let ending = Ending { grace: options.grace, ..Ending::new(TerminationReason::Stopped) };
+        self.stop_as(principal, id, options, Asked::default()).await
+    }
+
+    /// As [`Control::stop`], by somebody for some occasion. Where that is no explicit wish the sandbox may be kept by
+    /// its policy: it is then answered as one that goes on.
+    ///
+    /// # Errors
+    /// As [`Control::stop`]; and when the driver could not do what keeping it takes: it then goes on as before.
+    pub async fn stop_as(
+        &self,
+        principal: &Principal,
+        id: &str,
+        options: StopOptions,
+        asked: Asked,
+    ) -> Result<SandboxRecord, ControlError> {
+        let sandbox = match self.engine().find(principal, id)? {
+            Found::Ended(record) => return Ok(*record),
+            Found::Live(sandbox) => sandbox,
+        };
+        let clean_up = asked.occasion.clean_up();
+        let reason = clean_up.map_or(TerminationReason::Stopped, CleanUp::reason);
+        let by = Some(asked.words(principal));
+        let ending = Ending { grace: options.grace, by, ..Ending::new(reason) };
+        match clean_up {
+            Some(clean_up) => keep::clean_up(self.engine(), &sandbox, clean_up, ending).await,
+            None => {
                 purge::end(self.engine(), &sandbox, &ending)?;
                 info!("asked to end");
                 Ok(sandbox.record())
@@ -188,14 +252,14 @@ impl Control {
         let (engine, begun) = (self.engine(), Instant::now());
         let found = engine.find(principal, id)?;
         request.command.validate(&engine.config.limits)?;
-        let sandbox = self.running(found).await?;
+        let (sandbox, used) = self.running(found).await?;
         let exec =
             settled(&sandbox, engine.ask("run a command", engine.driver.exec(&sandbox.id, request)).await);
         if !matches!(exec, Err(ControlError::NotRunning { .. } | ControlError::NotMade { .. })) {
             let step = if sandbox.is_first_use() { Step::FirstExec } else { Step::Exec };
             engine.metrics.took(step, begun);
         }
-        exec
+        exec.map(|exec| Exec { events: Box::new(used.held_by(exec.events)), ..exec })
     }
 
     /// Opens a regular file of a sandbox for reading. Waits for a sandbox that is still being made.
@@ -209,8 +273,10 @@ impl Control {
         path: &str,
     ) -> Result<FileRead, ControlError> {
         let (engine, found) = (self.engine(), self.find_for_path(principal, id, path)?);
-        let sandbox = self.running(found).await?;
-        settled(&sandbox, engine.ask("open a file", engine.driver.open_read(&sandbox.id, path)).await)
+        let (sandbox, used) = self.running(found).await?;
+        let file =
+            settled(&sandbox, engine.ask("open a file", engine.driver.open_read(&sandbox.id, path)).await)?;
+        Ok(FileRead { content: Box::new(used.held_by(file.content)), ..file })
     }
 
     /// Begins to write a regular file of a sandbox. Waits for a sandbox that is still being made.
@@ -225,11 +291,9 @@ impl Control {
         options: WriteOptions,
     ) -> Result<Box<dyn Sink>, ControlError> {
         let (engine, found) = (self.engine(), self.find_for_path(principal, id, path)?);
-        let sandbox = self.running(found).await?;
-        settled(
-            &sandbox,
-            engine.ask("open a file", engine.driver.open_write(&sandbox.id, path, options)).await,
-        )
+        let (sandbox, used) = self.running(found).await?;
+        let sink = engine.ask("open a file", engine.driver.open_write(&sandbox.id, path, options)).await;
+        Ok(Box::new(used.held_by(settled(&sandbox, sink)?)))
     }
 
     /// A directory of a sandbox as a tar stream. Waits for a sandbox that is still being made.
@@ -243,8 +307,9 @@ impl Control {
         path: &str,
     ) -> Result<Box<dyn Content>, ControlError> {
         let (engine, found) = (self.engine(), self.find_for_path(principal, id, path)?);
-        let sandbox = self.running(found).await?;
-        settled(&sandbox, engine.ask("pack a directory", engine.driver.pack(&sandbox.id, path)).await)
+        let (sandbox, used) = self.running(found).await?;
+        let content = engine.ask("pack a directory", engine.driver.pack(&sandbox.id, path)).await;
+        Ok(Box::new(used.held_by(settled(&sandbox, content)?)))
     }
 
     /// Begins to unpack a tar stream into a directory of a sandbox. Waits for a sandbox that is still being made.
@@ -258,8 +323,9 @@ impl Control {
         path: &str,
     ) -> Result<Box<dyn Sink>, ControlError> {
         let (engine, found) = (self.engine(), self.find_for_path(principal, id, path)?);
-        let sandbox = self.running(found).await?;
-        settled(&sandbox, engine.ask("unpack a directory", engine.driver.unpack(&sandbox.id, path)).await)
+        let (sandbox, used) = self.running(found).await?;
+        let sink = engine.ask("unpack a directory", engine.driver.unpack(&sandbox.id, path)).await;
+        Ok(Box::new(used.held_by(settled(&sandbox, sink)?)))
     }
 
     fn find_for_path(&self, principal: &Principal, id: &str, path: &str) -> Result<Found, ControlError> {
@@ -272,11 +338,18 @@ impl Control {
         Ok(found)
     }
 
-    /// The sandbox once it runs; waits for one that is still being made, with a bound.
-    async fn running(&self, found: Found) -> Result<Arc<Sandbox>, ControlError> {
-        let sandbox = self.made(found).await?;
+    /// The sandbox once it runs, as used from now on; waits for one that is still being made, with a bound.
+    async fn running(&self, found: Found) -> Result<(Arc<Sandbox>, Use), ControlError> {
+        let Found::Live(sandbox) = found else { return Err(not_running(&found.record())) };
+        // First, so that it does not become idle on the way.
+        let used = Use::begin(&sandbox);
+        self.until_made(&sandbox).await;
         pause::wake(self.engine(), &sandbox).await?;
-        if sandbox.state() == State::Running { Ok(sandbox) } else { Err(not_running(&sandbox.record())) }
+        if sandbox.state() == State::Running {
+            Ok((sandbox, used))
+        } else {
+            Err(not_running(&sandbox.record()))
+        }
     }
 
     /// The sandbox once it is made; waits for that, with a bound.

@@ -1,10 +1,10 @@
-//! Places where a test kills the daemon, one before and one after each side effect of create, pause and stop.
+//! Places where a test kills the daemon, one before and one after each side effect of create, pause, keep and stop.
 //!
 //! Compiled only under the feature `fail-points`, which no release enables. The process whose environment holds
 //! `EBBTIDE_FAIL_POINT=NAME` kills itself with SIGKILL when it comes to the place NAME: no destructor runs, nothing
 //! is flushed, as with `kill -9` from outside at the worst moment.
 
-/// Every fail point, in the order of a create, a pause and a stop.
+/// Every fail point, in the order of a create, a pause, a keep and a stop.
 pub const FAIL_POINTS: &[&str] = &[
     "create.intent.before",
     "create.intent.after",
@@ -29,6 +29,9 @@ pub const FAIL_POINTS: &[&str] = &[
     "detach.intent.after",
     "detach.guard.before",
     "detach.guard.after",
+    "keep.driver.before",
+    "keep.driver.after",
+    "keep.record.after",
     "stop.ending.before",
     "stop.ending.after",
     "stop.driver.before",
@@ -73,6 +76,7 @@ mod tests {
         include_str!("engine.rs"),
         include_str!("pause.rs"),
         include_str!("lease/adopt.rs"),
+        include_str!("keep.rs"),
         include_str!("lifecycle/create.rs"),
         include_str!("lifecycle/watch.rs"),
         include_str!("lifecycle/ending.rs"),

@@ -11,7 +11,7 @@ use crate::store;
 /// holds none.
 ///
 /// What a live daemon knows can be ahead of it: that a sandbox runs is written some 50 ms later. The image that a
-/// sandbox was made of is left out.
+/// sandbox was made of is left out, and so is all that an earlier daemon would not have written.
 ///
 /// # Errors
 /// When it cannot be read, is damaged, or was written by a newer version.

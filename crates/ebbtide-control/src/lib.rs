@@ -11,10 +11,13 @@
 mod change;
 mod config;
 mod control;
+mod deadlines;
+mod describe;
 mod engine;
 mod error;
 mod events;
 mod failpoint;
+mod idle;
 mod images;
 mod keep;
 mod lease;
@@ -35,7 +38,9 @@ mod tasks;
 mod tests;
 
 pub use config::{ControlConfig, Timing};
-pub use control::Control;
+pub use control::{Asked, Control, Occasion};
+pub use deadlines::{Deadline, DeadlineKind, Then};
+pub use describe::Described;
 pub use error::ControlError;
 pub use events::{EventFilter, EventItem, EventKind, Events, SandboxEvent};
 pub use failpoint::FAIL_POINTS;

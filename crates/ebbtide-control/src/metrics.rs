@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
-use ebbtide_model::State;
+use ebbtide_model::{Receipt, State};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::MetricType;
@@ -24,6 +24,8 @@ use crate::{EventKind, Outcome};
 
 /// One label with one of a few values that are known here.
 type Label = [(&'static str, &'static str); 1];
+/// A kind of resource, by the driver's own word for it.
+type Kind = [(&'static str, String); 1];
 
 /// From half a millisecond, which is less than any step takes, to what a large image takes over a slow line; all else is
 /// over within a minute.
@@ -114,6 +116,9 @@ pub(crate) struct Metrics {
     leaks: Counter,
     orphaned: Family<Label, Counter>,
     adoptions: Counter,
+    released: Family<Kind, Counter>,
+    left: Counter,
+    release: Histogram,
     missed: Counter,
     steps: Family<Label, Histogram, fn() -> Histogram>,
     waiting: Family<Label, Gauge>,
@@ -134,6 +139,9 @@ impl Metrics {
             leaks: Counter::default(),
             orphaned: Family::default(),
             adoptions: Counter::default(),
+            released: Family::default(),
+            left: Counter::default(),
+            release: Histogram::new(SECONDS),
             missed: Counter::default(),
             step: Step::ALL.map(|step| steps.get_or_create_owned(&[("step", step.as_str())])),
             queue: Queue::ALL.map(|queue| waiting.get_or_create_owned(&[("queue", queue.as_str())])),
@@ -167,6 +175,15 @@ impl Metrics {
         }
     }
 
+    /// An end has released this.
+    pub(crate) fn released(&self, receipt: &Receipt) {
+        for (kind, count) in &receipt.released {
+            self.released.get_or_create(&[("kind", kind.clone())]).inc_by(u64::from(*count));
+        }
+        self.left.inc_by(receipt.left.len() as u64);
+        self.release.observe(receipt.took.as_secs_f64());
+    }
+
     /// A reader has missed events.
     pub(crate) fn missed(&self, events: u64) {
         self.missed.inc_by(events);
@@ -190,7 +207,11 @@ impl Metrics {
         counter("creates", "Sandboxes that were asked for", &self.creates);
         counter("leaks", "Sandboxes without a live record that reconcile found and destroyed", &self.leaks);
         counter("adoptions", "Sandboxes that were taken over, or whose owner has come back", &self.adoptions);
+        counter("left", "Resources that the end of a sandbox could not release", &self.left);
         counter("events_missed", "Events that readers were too slow for", &self.missed);
+        let help = "How long the runtime took to release everything of a sandbox";
+        registry.register_with_unit("release", help, Unit::Seconds, self.release.clone());
+        registry.register("released", "Resources that ends have released, by kind", self.released.clone());
         registry.register("stops", "Sandboxes that have ended, by reason", self.stops.clone());
         registry.register("orphaned", "Sandboxes whose owner has gone, by how", self.orphaned.clone());
         let help = "Sandboxes in another state than the ledger said, by what was done about them";

@@ -83,12 +83,16 @@ pub(crate) async fn thaw(engine: &Engine, sandbox: &Sandbox) -> Result<SandboxRe
 
 /// Lets it go on if it was frozen only until somebody would use it, which is now.
 pub(crate) async fn wake(engine: &Engine, sandbox: &Sandbox) -> Result<(), ControlError> {
-    let rests = |record: &SandboxRecord| record.paused == Some(PauseReason::Idle);
-    if !sandbox.peek(rests) {
+    let may_rest = |record: &SandboxRecord| {
+        record.paused == Some(PauseReason::Idle)
+            || (record.policy.idle_timeout.is_some() && record.paused.is_none())
+    };
+    if !sandbox.peek(may_rest) {
         return Ok(());
     }
+    // Waits for one that is being frozen for its idleness at this very moment, too.
     let _changing = sandbox.changing.lock().await;
-    if sandbox.peek(rests) {
+    if sandbox.peek(|record| record.paused == Some(PauseReason::Idle)) {
         thaw(engine, sandbox).await?;
     }
     Ok(())

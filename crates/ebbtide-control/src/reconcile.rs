@@ -259,7 +259,8 @@ async fn destroy_unknown(engine: &Engine, id: &SandboxId) -> Result<Outcome, Con
         return Ok(Outcome::RetryLater);
     }
     match engine.ask("destroy a sandbox", engine.driver.destroy(id)).await {
-        Ok(DestroyOutcome::Destroyed { .. }) => {
+        Ok(DestroyOutcome::Destroyed { receipt, .. }) => {
+            engine.metrics.released(&receipt);
             warn!("destroyed a sandbox that the ledger does not know as live");
             // Whose it was is known only where its record is still kept.
             let kind = EventKind::Reconciled(Outcome::Destroyed);

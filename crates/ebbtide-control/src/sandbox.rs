@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use ebbtide_model::{Event, MadeOf, MountedFile, SandboxId, SandboxRecord, State, TerminationReason};
+use ebbtide_model::{
+    Event, MadeOf, MountedFile, Receipt, SandboxId, SandboxRecord, State, TerminationReason,
+};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -16,6 +18,7 @@ use crate::LedgerError;
 use crate::change;
 use crate::events::{EventKind, Feed, Feeds};
 use crate::failpoint::fail_point;
+use crate::idle::Uses;
 use crate::store::{Store, Stored, now};
 
 /// No timer needs more, and the arithmetic of instants stays safe.
@@ -31,11 +34,27 @@ pub(crate) struct Ending {
     pub(crate) exit_code: Option<i32>,
     /// How long its processes have after SIGTERM.
     pub(crate) grace: Duration,
+    /// Who asked for it, in words, where somebody did.
+    pub(crate) by: Option<String>,
+}
+
+/// What is known of a sandbox of which nothing is left.
+#[derive(Debug)]
+pub(crate) struct Epitaph {
+    /// What leads to its terminal state.
+    pub(crate) event: Event,
+    pub(crate) exit_code: Option<i32>,
+    /// Words for a person beside the reason.
+    pub(crate) message: String,
+    /// What its end released, where somebody saw it.
+    pub(crate) receipt: Option<Receipt>,
+    /// For how much longer than others its record is kept.
+    pub(crate) longer: Duration,
 }
 
 impl Ending {
     pub(crate) fn new(reason: TerminationReason) -> Self {
-        Self { reason, message: String::new(), exit_code: None, grace: Duration::ZERO }
+        Self { reason, message: String::new(), exit_code: None, grace: Duration::ZERO, by: None }
     }
 
     pub(crate) fn with_message(self, message: impl Into<String>) -> Self {
@@ -58,6 +77,7 @@ pub(crate) struct Sandbox {
     transition: Mutex<()>,
     feed: Arc<Feed>,
     tags: Arc<[String]>,
+    pub(crate) uses: watch::Sender<Uses>,
     driven: AtomicBool,
     used: AtomicBool,
 }
@@ -76,6 +96,7 @@ impl Sandbox {
             image_ready: watch::Sender::new(false),
             changing: tokio::sync::Mutex::new(()),
             transition: Mutex::new(()),
+            uses: Uses::none(),
             driven: AtomicBool::new(false),
             used: AtomicBool::new(false),
         })
@@ -157,6 +178,7 @@ impl Sandbox {
                 record.state = state;
             }
             record.started_at.get_or_insert(at);
+            self.waits_anew();
             record.spec.mounted_files.iter_mut().for_each(MountedFile::forget_content);
             Ok(())
         })
@@ -170,6 +192,7 @@ impl Sandbox {
             record.state = state;
             record.paused = None;
             record.reason = Some(ending.reason);
+            record.ended_by.clone_from(&ending.by);
             record.message.clone_from(&ending.message);
             record.exit_code = ending.exit_code;
             let grace = ending.grace.min(LONGEST);
@@ -222,24 +245,23 @@ impl Sandbox {
         .ok();
     }
 
-    /// Nothing of it is left: records the terminal state that `event` leads to. Between the ledger's knowing and
+    /// Nothing of it is left: records the terminal state that this leads to. Between the ledger's knowing and
     /// everybody's it is `forgotten` in memory, so that who waits for its end finds it gone from there.
     pub(crate) fn tombstone(
         &self,
         store: &Store,
-        event: Event,
-        exit_code: Option<i32>,
-        message: &str,
+        epitaph: &Epitaph,
         forgotten: impl FnOnce(),
     ) -> Result<(), LedgerError> {
         self.transition(|record| {
-            let Ok(state) = record.state.after(event) else { return Ok(()) };
+            let Ok(state) = record.state.after(epitaph.event) else { return Ok(()) };
             record.state = state;
-            record.exit_code = exit_code;
-            record.message = message.to_owned();
+            record.exit_code = epitaph.exit_code;
+            record.message.clone_from(&epitaph.message);
+            record.receipt.clone_from(&epitaph.receipt);
             record.ended_at = Some(now());
             fail_point!("stop.tombstone.before");
-            store.tombstone(record, Duration::ZERO)?;
+            store.tombstone(record, epitaph.longer)?;
             fail_point!("stop.tombstone.after");
             forgotten();
             Ok(())
@@ -302,7 +324,7 @@ fn happened(before: State, record: &SandboxRecord) -> Option<EventKind> {
 }
 
 /// When `time` is, by the clock that nobody sets.
-fn instant(time: SystemTime) -> Instant {
+pub(crate) fn instant(time: SystemTime) -> Instant {
     let now = Instant::now();
     match time.duration_since(SystemTime::now()) {
         Ok(ahead) => now + ahead.min(LONGEST),

@@ -83,6 +83,16 @@ impl Ownership {
         !matches!(self, Self::Owned { .. })
     }
 
+    /// Whether it was taken over, rather than made, by who stands for it or did last.
+    pub fn is_adopted(&self) -> bool {
+        matches!(self, Self::Owned { adopted: true, .. } | Self::Orphaned { adopted: true, .. })
+    }
+
+    /// Whether a clean-up has spared it.
+    pub fn is_kept(&self) -> bool {
+        matches!(self, Self::Kept { .. })
+    }
+
     /// Whether its owner is gone.
     pub fn is_orphaned(&self) -> bool {
         matches!(self, Self::Orphaned { .. })

@@ -69,11 +69,20 @@ pub(crate) fn intent(
         engine.count(&live);
         return Ok((record, Some(sandbox)));
     };
-    if earlier.spec != record.spec {
+    if !asks_for_the_same(&earlier.spec, &record.spec) {
         return Err(ControlError::RequestIdConflict { request_id: request_id.to_owned() });
     }
     let current = live.get(&earlier.id).map(|sandbox| sandbox.record());
     Ok((current.unwrap_or(earlier), None))
+}
+
+/// Whether two requests with one id are the same. Of a sandbox that was kept the values of its environment are forgotten.
+fn asks_for_the_same(earlier: &SandboxSpec, spec: &SandboxSpec) -> bool {
+    let mut spec = spec.clone();
+    if earlier.main.env.values().all(String::is_empty) {
+        spec.main.env.values_mut().for_each(String::clear);
+    }
+    *earlier == spec
 }
 
 fn new_record(

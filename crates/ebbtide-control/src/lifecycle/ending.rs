@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use ebbtide_driver::{DestroyOutcome, DriverError, EndReport};
-use ebbtide_model::StopOptions;
+use ebbtide_model::{Receipt, StopOptions};
 use tokio::time::{Instant, sleep_until};
 
-use super::verdict::{self, Verdict};
+use super::verdict;
 use super::{Backoff, complain, must_write};
 use crate::ControlError;
 use crate::engine::Engine;
 use crate::failpoint::fail_point;
+use crate::keep;
 use crate::metrics::{Queue, Step};
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Epitaph, Sandbox};
 
 /// Releases a sandbox that is ending and writes its tombstone; tries until both are done.
 ///
@@ -44,7 +45,15 @@ pub(super) async fn release(
         verdict::of(record, report.as_ref().or(destroyed.report.as_ref()), killed)
     });
     let message = [message, destroyed.left].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>();
-    close(engine, sandbox, &verdict, &message.join("; ")).await;
+    let longer = sandbox.peek(|record| keep::record_longer(record, verdict.exit_code, &engine.config.limits));
+    let epitaph = Epitaph {
+        event: verdict.event,
+        exit_code: verdict.exit_code,
+        message: message.join("; "),
+        receipt: destroyed.receipt,
+        longer,
+    };
+    close(engine, sandbox, &epitaph).await;
     tracing::info!(exit_code = verdict.exit_code, "ended");
 }
 
@@ -105,6 +114,8 @@ struct Destroyed {
     report: Option<EndReport>,
     /// It was tried more than once, so an earlier one may have taken the report with it.
     repeated: bool,
+    /// What it released.
+    receipt: Option<Receipt>,
     /// What could not be released, in words; empty if nothing.
     left: String,
 }
@@ -124,7 +135,7 @@ async fn destroy(engine: &Engine, sandbox: &Sandbox) -> Destroyed {
         fail_point!("stop.destroy.after");
         match outcome {
             Ok(DestroyOutcome::AlreadyGone) => {
-                return Destroyed { report: None, repeated, left: String::new() };
+                return Destroyed { report: None, repeated, receipt: None, left: String::new() };
             }
             Ok(DestroyOutcome::Destroyed { receipt, report }) => {
                 let names = receipt.left.iter().map(|left| format!("{} {}", left.kind, left.name));
@@ -133,7 +144,8 @@ async fn destroy(engine: &Engine, sandbox: &Sandbox) -> Destroyed {
                     tracing::error!(left, "could not release everything");
                     left = format!("could not be released: {left} (see `ebb doctor`)");
                 }
-                return Destroyed { report, repeated, left };
+                engine.metrics.released(&receipt);
+                return Destroyed { report, repeated, receipt: Some(receipt), left };
             }
             Err(error) => complain(sandbox, "destroy it", &error),
         }
@@ -143,10 +155,10 @@ async fn destroy(engine: &Engine, sandbox: &Sandbox) -> Destroyed {
 }
 
 /// Step *tombstone*: the terminal state, in the ledger and for everyone who waits.
-async fn close(engine: &Engine, sandbox: &Sandbox, verdict: &Verdict, message: &str) {
+async fn close(engine: &Engine, sandbox: &Sandbox, epitaph: &Epitaph) {
     let write = || {
         let forgotten = || engine.forget(&sandbox.id);
-        sandbox.tombstone(&engine.store, verdict.event, verdict.exit_code, message, forgotten)
+        sandbox.tombstone(&engine.store, epitaph, forgotten)
     };
     must_write(engine, sandbox, "record that it is gone", write).await;
 }

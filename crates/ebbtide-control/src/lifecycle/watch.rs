@@ -1,6 +1,7 @@
 //! While a sandbox runs: waits for whatever ends it.
 //!
-//! Its own init holds its deadlines and its owner; here is only heard what happened.
+//! Its own init holds its lifetime and its owner; of those is only heard here what happened. Two deadlines are the
+//! daemon's alone, since they need to know what goes on: that of a sandbox that is kept, and that of one that is idle.
 
 use std::sync::Arc;
 
@@ -10,16 +11,40 @@ use ebbtide_model::{ExitStatus, State, TerminationReason};
 use super::{Backoff, must_end};
 use crate::engine::Engine;
 use crate::sandbox::{Ending, Sandbox};
+use crate::{idle, keep};
+
+/// What there is to deal with.
+enum Heard {
+    Driver(Result<EndReport, DriverError>),
+    KeptLongEnough,
+    IdleLongEnough,
+}
 
 /// Waits until a running or frozen sandbox is ending, by a request or by itself, and then answers with its report.
 pub(super) async fn until_ending(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -> Option<EndReport> {
     let mut changes = sandbox.changes();
     let mut backoff = Backoff::new(&engine.config.timing);
     while is_alive(sandbox.state()) {
-        let answer = tokio::select! {
+        let heard = tokio::select! {
             biased;
             _ = changes.wait_for(|record| !is_alive(record.state)) => return None,
-            answer = engine.driver.ended(&sandbox.id) => answer,
+            answer = engine.driver.ended(&sandbox.id) => Heard::Driver(answer),
+            () = keep::expired(sandbox) => Heard::KeptLongEnough,
+            () = idle::due(sandbox) => Heard::IdleLongEnough,
+        };
+        let answer = match heard {
+            Heard::Driver(answer) => answer,
+            Heard::KeptLongEnough => {
+                must_end(engine, sandbox, &keep::expiry(sandbox)).await;
+                return None;
+            }
+            Heard::IdleLongEnough => {
+                if let Err(error) = idle::act(engine, sandbox).await {
+                    tracing::warn!(%error, "cannot deal with its idleness; trying again");
+                    backoff.wait(&sandbox.retry).await;
+                }
+                continue;
+            }
         };
         match answer {
             Ok(report) => {

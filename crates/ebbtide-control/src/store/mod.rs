@@ -121,6 +121,20 @@ impl Store {
         self.update("record a change", record, None, Duration::ZERO)
     }
 
+    /// Records that a sandbox is kept, and forgets what of its spec is not there any more.
+    pub(crate) fn record_kept(&self, record: &SandboxRecord) -> Result<(), LedgerError> {
+        let forget = |connection: &Connection| {
+            let spec = codec::json(&record.spec)?;
+            connection
+                .prepare_cached("UPDATE sandbox SET spec = ?2 WHERE id = ?1 AND ended IS NULL")?
+                .execute((record.id.as_str(), spec))
+        };
+        // First, so that a crash in between leaves less rather than more.
+        forget(&self.connection()).map_err(self.fail("forget an environment"))?;
+        self.committed();
+        self.record_change(record)
+    }
+
     /// Records that nothing of a sandbox is left. No verb changes its record after that. It is kept for as much
     /// `longer` than the retention.
     pub(crate) fn tombstone(&self, record: &SandboxRecord, longer: Duration) -> Result<(), LedgerError> {

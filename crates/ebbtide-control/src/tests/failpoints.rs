@@ -23,7 +23,8 @@ fn child() {
         home.config.ledger = std::env::var_os(LEDGER).unwrap().into();
         let control = home.open().await;
         for (grace, request) in [(10, "graceful"), (0, "at once")] {
-            let spec = main(&["sleep", "60"]);
+            let mut spec = main(&["sleep", "60"]);
+            spec.annotations.insert(ebbtide_model::KEEP_ANNOTATION.to_owned(), "always".to_owned());
             let id = control.create(&ME, spec, request).await.unwrap().id.to_string();
             println!("{id}");
             reach(&control, &id, State::Running).await;
@@ -34,6 +35,9 @@ fn child() {
             let adopter = crate::Adopter::Lease(lease.token().expose().to_owned());
             control.adopt(&ME, &id, &adopter).await.unwrap();
             control.detach(&ME, &id).await.unwrap();
+            let closing = crate::Asked { by: None, occasion: crate::Occasion::Session };
+            let kept = control.stop_as(&ME, &id, StopOptions::NOW, closing).await.unwrap();
+            assert!(kept.ownership.is_kept());
             control.stop(&ME, &id, StopOptions { grace: Duration::from_secs(grace) }).await.unwrap();
             wait(&control, &id).await;
         }

@@ -152,7 +152,7 @@ async fn a_reader_sees_the_ledger_beside_the_daemon() {
     control.stop(&ME, &id, StopOptions::NOW).await.unwrap();
     let ended = wait(&control, &id).await;
     let made_of = None;
-    let ended = SandboxRecord { made_of, ..ended };
+    let ended = SandboxRecord { made_of, ended_by: None, receipt: None, ..ended };
     assert_eq!(ledger::read_only(&home.config.ledger).unwrap(), [ended]);
 }
 

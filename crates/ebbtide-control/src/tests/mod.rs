@@ -5,7 +5,9 @@ mod endings;
 mod events;
 #[cfg(feature = "fail-points")]
 mod failpoints;
+mod idle;
 mod images;
+mod keep;
 mod leases;
 mod ledger;
 mod listing;

@@ -102,6 +102,9 @@ pub(super) async fn run(process: &mut Process, program: Program, argv: &[String]
             }
             _ => complain(process, "id: -u and -g are all that the fake knows").await,
         },
+        Program::Sleep if first == "infinity" => {
+            Ok(process.signals.during(std::future::pending::<()>()).await?.map_or(143, |()| 0))
+        }
         Program::Sleep => match first.parse().map(Duration::try_from_secs_f64) {
             Ok(Ok(time)) => Ok(process.signals.during(tokio::time::sleep(time)).await?.map_or(143, |()| 0)),
             _ => complain(process, &format!("sleep: invalid time interval '{first}'")).await,
