@@ -13,6 +13,7 @@ mod process;
 mod public_client;
 mod python;
 mod test;
+mod torture;
 mod trixie;
 mod venv;
 mod vm;
@@ -44,6 +45,8 @@ enum Chore {
     Image(image::Options),
     /// Builds the Python package for any Linux with an old enough C library; prints where it is.
     Wheel(wheel::Options),
+    /// Kills and stops everything at random, and looks whether anything outlives its owner.
+    Torture(torture::Options),
     /// Makes the empty file system that the disk pool starts from; needs mkfs.btrfs, seldom to be done.
     PoolTemplate,
 }
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Chore::Api(options) => api::run(&options),
         Chore::Image(options) => image::run(&options),
         Chore::Wheel(options) => wheel::run(&options),
+        Chore::Torture(options) => torture::run(&options),
         Chore::PoolTemplate => pool_template::run(),
     };
     match done {

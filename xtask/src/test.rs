@@ -131,9 +131,15 @@ fn lint(workspace: &Workspace) -> Result<(), Error> {
 
 /// Builds everything; returns where the `ebb` with fail points is.
 fn build(workspace: &Workspace) -> Result<std::path::PathBuf, Error> {
+    let fail_points = build_with_fail_points(workspace)?;
+    process::run(&mut workspace.cargo(["build", "--workspace", "--all-targets"]))?;
+    Ok(fail_points)
+}
+
+/// Builds an `ebb` that can be made to die at a named step; returns where it is.
+pub(crate) fn build_with_fail_points(workspace: &Workspace) -> Result<std::path::PathBuf, Error> {
     process::run(&mut workspace.cargo(["build", "--workspace", "--bin=ebb", "--features=ebb/fail-points"]))?;
     let fail_points = workspace.target.join("fail-points").join("ebb");
     workspace::copy_executable(&workspace.debug_binary("ebb"), &fail_points)?;
-    process::run(&mut workspace.cargo(["build", "--workspace", "--all-targets"]))?;
     Ok(fail_points)
 }

@@ -46,10 +46,11 @@ pub(crate) fn waited(pid: u32) {
 fn reap() {
     let ours = STARTED_HERE.lock().unwrap_or_else(PoisonError::into_inner);
     for (pid, process) in table() {
-        // Only what is Ebbtide's: a test may wait for its other children by itself.
+        // Only what is Ebbtide's: a test may wait for its other children by itself. An init that ends before it has
+        // given itself a name is still called as its launcher was started, `/proc/self/exe`.
         if process.zombie
             && process.parent == std::process::id()
-            && process.comm.starts_with("ebb")
+            && (process.comm.starts_with("ebb") || process.comm == "exe")
             && !ours.contains(&pid)
             && let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw)
         {

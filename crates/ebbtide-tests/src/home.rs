@@ -223,15 +223,20 @@ impl TestHome {
     /// # Panics
     /// When there is none.
     pub fn init_of(&self, sandbox: &str) -> u32 {
-        let directory = self.run_dir().join("s").join(sandbox);
-        let json = fs::read_to_string(directory.join("slot.json")).expect("the sandbox's slot");
-        let at = json.find("slot-").unwrap_or_else(|| panic!("no slot in {json}"));
-        let group = format!("/ebbtide/{}/{}", self.id().expect("an id"), &json[at..at + 13]);
+        self.init_of_if_any(sandbox).unwrap_or_else(|| panic!("sandbox {sandbox} has no init"))
+    }
+
+    /// The init of a sandbox; `None` if it has gone.
+    pub fn init_of_if_any(&self, sandbox: &str) -> Option<u32> {
+        let directory = self.run_dir_if_any()?.join("s").join(sandbox);
+        let json = fs::read_to_string(directory.join("slot.json")).ok()?;
+        let at = json.find("slot-")?;
+        let group = format!("/ebbtide/{}/{}", self.id()?, json.get(at..at + 13)?);
         let inits = self.processes("ebb-init");
         let mut of_slot = inits.into_iter().filter(|pid| {
             fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default().contains(&group)
         });
-        of_slot.next().unwrap_or_else(|| panic!("no init in {group}"))
+        of_slot.next()
     }
 
     /// Shuts the home down: daemon, sandboxes, launcher.

@@ -9,7 +9,7 @@
 //! builds both); and how long the long tests are: `EBBTIDE_TEST_SCALE` (sandboxes alive at once, 200),
 //! `EBBTIDE_TEST_ROUNDS` and `EBBTIDE_TEST_CALLERS` (first calls at once, 3 rounds of 24), `EBBTIDE_TEST_DEATHS`
 //! (daemons killed at random, 10), `EBBTIDE_TEST_STREAM_MEGABYTES` (the size of each of 64 streams, 3),
-//! `EBBTIDE_TEST_FUZZ_SECONDS` (arbitrary requests, 5).
+//! `EBBTIDE_TEST_FUZZ_SECONDS` (arbitrary requests, 5). What `cargo xtask torture` sets is told there.
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 pub mod command;

@@ -22,24 +22,24 @@ enter() {
 
 list() { "$TORTURE_EBB" list | sed 1d | cut -d' ' -f1; }
 
-launcher() {
-    for pid in $(pgrep -x ebb-launcher); do
+processes() {
+    for pid in $(pgrep -x "$1"); do
         tr '\0' ' ' <"/proc/$pid/cmdline" | grep -q " $(cat "$EBBTIDE_HOME/id") " && echo "$pid"
     done
 }
 
 helpers() {
     cat "$EBBTIDE_HOME/daemon.lock"
-    launcher
+    processes ebb-launcher
 }
 
 directories() { echo "/run/ebbtide/$(cat "$EBBTIDE_HOME/id")"; }
 
-# A launcher that holds no sandbox goes five seconds after its daemon.
+# A launcher that holds no sandbox goes five seconds after its daemon, and what it keeps ready ten after it.
 rest() {
     kill -TERM "$(cat "$EBBTIDE_HOME/daemon.lock")" 2>/dev/null
-    for _ in $(seq 100); do
-        [ -n "$(launcher)" ] || return 0
+    for _ in $(seq 180); do
+        [ -n "$(processes ebb-launcher)$(processes ebb-init)" ] || return 0
         sleep 0.1
     done
 }
