@@ -32,6 +32,14 @@ pub enum ControlError {
         /// Why it is frozen.
         why: PauseReason,
     },
+    /// What a plan names has changed.
+    #[error(
+        "the plan is stale: what it was made for has changed, and now names {count} sandboxes; make a new one"
+    )]
+    PlanStale {
+        /// How many sandboxes the same filter names now.
+        count: usize,
+    },
     /// The sandbox could not be made, so nothing can be run in it.
     #[error("sandbox {id} could not be made: {message}")]
     NotMade {
@@ -112,6 +120,7 @@ impl ControlError {
         match self {
             Self::NotFound { .. } => ErrorReason::SandboxNotFound,
             Self::NotRunning { .. } | Self::NotMade { .. } => ErrorReason::SandboxNotRunning,
+            Self::PlanStale { .. } => ErrorReason::PlanStale,
             Self::Paused { .. } => ErrorReason::SandboxPaused,
             Self::Owned { .. } => ErrorReason::SandboxOwned,
             Self::LeaseInvalid => ErrorReason::LeaseInvalid,

@@ -20,6 +20,15 @@ pub struct PurgeFilter {
     pub all: bool,
 }
 
+impl PurgeFilter {
+    pub(crate) fn check(&self) -> Result<(), Invalid> {
+        if self.tags.is_empty() && !self.all {
+            return Err(Invalid::new("tags", "name no sandboxes", "one tag or more, or all"));
+        }
+        Ok(())
+    }
+}
+
 /// What a purge did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PurgeOutcome {
@@ -37,9 +46,7 @@ pub(crate) async fn purge(
     filter: &PurgeFilter,
     dry_run: bool,
 ) -> Result<PurgeOutcome, ControlError> {
-    if filter.tags.is_empty() && !filter.all {
-        return Err(Invalid::new("tags", "name no sandboxes", "one tag or more, or all").into());
-    }
+    filter.check()?;
     let wanted = |record: &SandboxRecord| {
         record.principal == *principal && !record.state.is_terminal() && has_tags(record, &filter.tags)
     };
@@ -48,7 +55,8 @@ pub(crate) async fn purge(
     if dry_run {
         return Ok(outcome);
     }
-    let (ending, failed) = end_all(engine, matched, TerminationReason::Purged);
+    let by = Some(principal.to_string());
+    let (ending, failed) = end_all(engine, matched, &Ending { by, ..Ending::new(TerminationReason::Purged) });
     outcome.failed = ids(&failed);
     outcome.retryable = ids(&settle(engine, ending).await);
     Ok(outcome)
@@ -57,10 +65,11 @@ pub(crate) async fn purge(
 pub(crate) async fn shutdown(engine: &Arc<Engine>) -> Result<(), ControlError> {
     engine.refuse_creates();
     // What the ledger refuses to record is ended with the driver all the same.
-    let (ending, failed) = end_all(engine, engine.select(|_| true), TerminationReason::Shutdown);
+    let shutdown = Ending::new(TerminationReason::Shutdown);
+    let (ending, failed) = end_all(engine, engine.select(|_| true), &shutdown);
     settle(engine, ending).await;
     engine.ask_within(engine.config.timing.settle, "shut down", engine.driver.shutdown()).await?;
-    let (again, _) = end_all(engine, failed, TerminationReason::Shutdown);
+    let (again, _) = end_all(engine, failed, &shutdown);
     let mut waiting = engine.select(|_| true);
     for sandbox in &waiting {
         sandbox.retry.notify_one();
@@ -87,9 +96,9 @@ pub(crate) fn end(engine: &Engine, sandbox: &Sandbox, ending: &Ending) -> Result
 fn end_all(
     engine: &Engine,
     sandboxes: Vec<Arc<Sandbox>>,
-    reason: TerminationReason,
+    ending: &Ending,
 ) -> (Vec<Arc<Sandbox>>, Vec<Arc<Sandbox>>) {
-    sandboxes.into_iter().partition(|sandbox| match end(engine, sandbox, &Ending::new(reason)) {
+    sandboxes.into_iter().partition(|sandbox| match end(engine, sandbox, ending) {
         Ok(()) => true,
         Err(error) => {
             tracing::warn!(sandbox = %sandbox.id, %error, "cannot record its end");
@@ -99,7 +108,7 @@ fn end_all(
 }
 
 /// Waits until all have ended, up to [`crate::Timing::settle`]; answers with those that have not.
-async fn settle(engine: &Engine, sandboxes: Vec<Arc<Sandbox>>) -> Vec<Arc<Sandbox>> {
+pub(crate) async fn settle(engine: &Engine, sandboxes: Vec<Arc<Sandbox>>) -> Vec<Arc<Sandbox>> {
     let deadline = Instant::now() + engine.config.timing.settle;
     let mut late = Vec::new();
     for sandbox in sandboxes {

@@ -41,6 +41,11 @@ fn child() {
             control.stop(&ME, &id, StopOptions { grace: Duration::from_secs(grace) }).await.unwrap();
             wait(&control, &id).await;
         }
+        let id = running(&control, main(&["sleep", "60"])).await;
+        println!("{id}");
+        let (mine, all) = (crate::Whose::Own(ME), crate::PurgeFilter { tags: vec![], all: true });
+        let plan = control.plan_purge(&mine, &all).unwrap();
+        control.confirm_purge(&mine, &all, &plan.hash, &crate::Asked::default()).await.unwrap();
     });
 }
 

@@ -13,6 +13,7 @@ mod ledger;
 mod listing;
 mod metrics;
 mod pause;
+mod plan;
 mod property;
 mod restart;
 mod simple;
