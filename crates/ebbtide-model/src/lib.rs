@@ -28,7 +28,7 @@ mod terminal;
 pub use error::{ErrorReason, Invalid};
 pub use id::SandboxId;
 pub use image::ImageAliases;
-pub use lease::{Holder, LEASE_HEADER, LeaseId, STOP_FOR_HEADER, STOP_FOR_SESSION};
+pub use lease::{Holder, LEASE_HEADER, LeaseId, STOP_FOR_HEADER, STOP_FOR_SCOPE, STOP_FOR_SESSION};
 pub use limits::Limits;
 pub use mounted_file::MountedFile;
 pub use owner::{OWNER_PID_ANNOTATION, OWNER_START_TIME_ANNOTATION, OwnerProcess};

@@ -196,6 +196,19 @@ impl Store {
         self.commits.load(Ordering::Relaxed)
     }
 
+    /// Counts the steps of SQLite's machine from now on.
+    #[cfg(test)]
+    pub(crate) fn count_steps(&self) -> std::sync::Arc<AtomicU64> {
+        let steps = std::sync::Arc::<AtomicU64>::default();
+        let count = std::sync::Arc::clone(&steps);
+        let step = move || {
+            count.fetch_add(1, Ordering::Relaxed);
+            false
+        };
+        self.connection().progress_handler(1, Some(step)).unwrap();
+        steps
+    }
+
     /// Makes the file as good as full.
     #[cfg(test)]
     pub(crate) fn limit_pages(&self) {

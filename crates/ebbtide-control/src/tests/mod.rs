@@ -11,6 +11,7 @@ mod keep;
 mod leases;
 mod ledger;
 mod listing;
+mod many;
 mod metrics;
 mod pause;
 mod plan;
