@@ -166,7 +166,9 @@ impl TestHome {
     /// The daemon's process id; `None` if none runs.
     pub fn daemon(&self) -> Option<u32> {
         let pid: u32 = fs::read_to_string(self.state_dir().join("daemon.lock")).ok()?.trim().parse().ok()?;
-        is_alive(pid).then_some(pid)
+        // A daemon that was killed has left its number in the file, and another process may have it by now.
+        let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        (is_alive(pid) && line.split('\0').nth(1) == Some("serve")).then_some(pid)
     }
 
     /// Kills the daemon, as `kill -9` would, and waits until it is gone.

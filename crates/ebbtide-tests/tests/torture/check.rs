@@ -132,7 +132,8 @@ impl World<'_> {
         };
         let answered = held(&self.answered).iter().any(|known| known == id);
         // An init that was killed before it was known whose it is, and one that was given away at that moment.
-        let unknown = owner.init.is_none() && !owner.init_known && !held(&self.spares_killed).is_empty();
+        let spares = held(&self.spares_killed);
+        let unknown = owner.init_pid.map_or(!spares.is_empty(), |pid| spares.contains(&pid));
         let reason_was_given = owner.may_end.iter().any(|end| reason.starts_with(end))
             || (unknown && reason.starts_with("init_killed"))
             // Nobody has ever been told of it; nor has anybody of an `ebb run` that has ended itself.

@@ -60,9 +60,7 @@ fn steps() -> Option<Range<u64>> {
 }
 
 fn fail(seed: u64, steps: &Range<u64>, outcome: &Outcome) -> ! {
-    for number in steps.clone() {
-        println!("{}", schedule::step(seed, number));
-    }
+    outcome.log.iter().for_each(|line| println!("{line}"));
     panic!(
         "left behind: {:#?}\nlost: {:#?}\nagain, or a part of it: cargo xtask torture --seed {seed} --steps {}..{}",
         outcome.leaks, outcome.lost, steps.start, steps.end

@@ -28,8 +28,8 @@ pub(crate) struct Owner {
     pub(crate) sandbox: Option<String>,
     /// The init of its sandbox, while it is there.
     pub(crate) init: Option<(u32, OwnedFd)>,
-    /// Whether it has had one that was known, and that is gone.
-    pub(crate) init_known: bool,
+    /// The id of the init that its sandbox has or has had.
+    pub(crate) init_pid: Option<u32>,
     /// Those that are purged together with it.
     pub(crate) class: usize,
     /// The reasons for which its sandbox may have ended. Empty: it must live.
@@ -61,7 +61,7 @@ impl Owner {
             died: None,
             sandbox: None,
             init: None,
-            init_known: false,
+            init_pid: None,
             class: usize::MAX,
             may_end,
         }

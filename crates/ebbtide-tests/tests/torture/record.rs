@@ -17,6 +17,8 @@ pub(crate) struct Outcome {
     pub(crate) lost: Vec<String>,
     /// From an owner's death to the end of the last process, in milliseconds.
     pub(crate) releases: Vec<u64>,
+    /// What was done, with the time. Of one stretch only.
+    pub(crate) log: Vec<String>,
 }
 
 impl Outcome {
@@ -76,6 +78,7 @@ impl Outcome {
                 .flatten()
                 .filter_map(Value::as_u64)
                 .collect(),
+            log: Vec::new(),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Scope};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ebbtide_tests::command::kill;
 use ebbtide_tests::{Output, Running, TestHome, holds_within};
@@ -109,6 +109,17 @@ impl<'a> World<'a> {
         if done && step.action.is_fault() && step.action != Action::FailDaemon {
             self.count(step.action);
         }
+        if done {
+            self.note(&step.to_string());
+        }
+    }
+
+    /// For whoever has to find out what has led to a failure.
+    fn note(&self, words: &str) {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        // The minute and the second, as in the times of sandboxes.
+        let (second, milli) = (now.as_secs() % 3600, now.subsec_millis());
+        held(&self.outcome).log.push(format!("{:02}:{:02}.{milli:03} {words}", second / 60, second % 60));
     }
 
     fn count(&self, action: Action) {
@@ -175,6 +186,7 @@ impl<'a> World<'a> {
         let mut found = Owner::found_init(self.home, sandbox);
         if let Some(owner) = self.owners().iter_mut().find(|known| known.pid == owner) {
             owner.sandbox = Some(sandbox.to_owned());
+            owner.init_pid = found.as_ref().map(|(pid, _)| *pid);
             owner.init = found.take();
         }
     }
@@ -196,7 +208,10 @@ impl<'a> World<'a> {
         let mut owners = self.owners();
         let mut alive: Vec<&mut Owner> = owners.iter_mut().filter(|owner| owner.alive).collect();
         let count = alive.len().max(1);
-        alive.get_mut(step.pick % count).map(|owner| owner.end(signal)).is_some()
+        let Some(owner) = alive.get_mut(step.pick % count) else { return false };
+        owner.end(signal);
+        self.note(&format!("owner {}", owner.pid));
+        true
     }
 
     fn signal_owner(&self, step: &Step, signal: Signal) -> bool {
@@ -214,6 +229,7 @@ impl<'a> World<'a> {
         if signal == Signal::KILL {
             owner.may_end.insert("init_killed");
         }
+        self.note(&format!("init {:?} of owner {}", owner.init_pid, owner.pid));
         owner.init.as_ref().is_some_and(|(_, fd)| pidfd_send_signal(fd, signal).is_ok())
     }
 
@@ -235,6 +251,7 @@ impl<'a> World<'a> {
         let Some(pid) = spares.get(step.pick % spares.len().max(1)) else { return false };
         // It may be given to a sandbox at this moment.
         held(&self.spares_killed).insert(*pid);
+        self.note(&format!("init {pid}"));
         kill(*pid, Signal::KILL);
         true
     }
@@ -248,6 +265,7 @@ impl<'a> World<'a> {
         let children = fs::read_to_string(format!("/proc/{init}/task/{init}/children")).unwrap_or_default();
         let Some(main) = children.split(' ').next().and_then(|pid| pid.parse().ok()) else { return false };
         owner.may_end.insert("main_exited");
+        self.note(&format!("process {main} of init {init} of owner {}", owner.pid));
         kill(main, Signal::KILL);
         true
     }
@@ -348,7 +366,6 @@ impl<'a> World<'a> {
                 continue;
             }
             owner.init = None;
-            owner.init_known = true;
             // Only where nothing but the owner's death has ended it.
             if let Some(died) = owner.died.filter(|_| owner.may_end.iter().all(|end| *end == "owner_gone")) {
                 releases.push(u64::try_from(died.elapsed().as_millis()).unwrap_or(u64::MAX));
