@@ -50,6 +50,9 @@ pub(crate) fn test(workspace: &Workspace) -> Result<(), Error> {
     let built = workspace.target.join("debug");
     let wheel = pack(workspace, &environment, &built, &workspace.target.join("python/wheel"))?;
     environment.install_wheel(&wheel)?;
+    let allowed = workspace.root.join("python/stubs_allowed.txt");
+    let mut stubs = environment.command("stubtest", ["ebbtide._native", "--allowlist"]);
+    process::run(stubs.arg(allowed).current_dir(workspace.target.join("python")))?;
     process::run(&mut tests(workspace, &environment, &built.join("ebb"), &wheel)?)
 }
 
