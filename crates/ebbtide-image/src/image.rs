@@ -32,6 +32,8 @@ pub struct Image {
     pub last_used: SystemTime,
     /// Whose credentials it came with, if it did not come without: others have to show that they may have it.
     pub private_to: Option<String>,
+    /// How many of the layers at the bottom do not show, since one above hides all below it.
+    pub(crate) hidden: usize,
 }
 
 /// A layer of an image.

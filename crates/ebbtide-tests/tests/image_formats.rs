@@ -145,7 +145,7 @@ fn merged(home: &TestHome, name: &str) -> std::collections::BTreeMap<PathBuf, tr
     }
     let store = store(home);
     let image = store.find(&name.parse::<ImageName>().unwrap()).unwrap().unwrap();
-    let held = store.hold(&image.digest).unwrap().unwrap();
+    let held = store.hold(image).unwrap().unwrap();
     let names = held.layer_names();
     // The first and the last are the runtime's; overlayfs has the top first.
     let lower: Vec<String> = names[1..names.len() - 1]

@@ -80,7 +80,7 @@ fn an_image_goes_with_its_last_name_unless_it_is_in_use() {
     assert_eq!(load(&home, "used:also", "used")["digest"], image["digest"]);
     load(&home, "unused:1", "unused");
     let store = store(&home);
-    let held = store.hold(&image["digest"].as_str().unwrap().parse().unwrap()).unwrap().unwrap();
+    let held = store.hold(store.find(&"used:1".parse().unwrap()).unwrap().unwrap()).unwrap().unwrap();
 
     let first = home.ebb(["image", "rm", "--json", "used:1"]).run().json();
     assert_eq!(
@@ -147,7 +147,7 @@ fn root(directory: &Path) {
 fn layer(home: &TestHome, name: &str) -> std::collections::BTreeMap<std::path::PathBuf, tree::Node> {
     let store = store(home);
     let image = store.find(&name.parse().unwrap()).unwrap().unwrap();
-    let held = store.hold(&image.digest).unwrap().unwrap();
+    let held = store.hold(image).unwrap().unwrap();
     tree::read(&held.store_dir().join(&held.layer_names()[1]))
 }
 

@@ -107,7 +107,7 @@ impl<'a> Save<'a> {
         name: &'a ImageName,
         progress: Progress<'a>,
     ) -> Result<Self, SaveError> {
-        let held = store.hold(&image.digest)?;
+        let held = store.hold(image.clone())?;
         let image = held.ok_or_else(|| SaveError::Gone { name: name.familiar() })?;
         Ok(Self { store, image, name, progress })
     }

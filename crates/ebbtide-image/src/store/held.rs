@@ -15,7 +15,6 @@ pub(super) const COVER: &str = "cover";
 pub struct HeldImage {
     /// The image.
     pub image: Image,
-    pub(super) hidden: usize,
     pub(super) layers: PathBuf,
     pub(super) path: PathBuf,
     pub(super) _lock: File,
@@ -30,7 +29,7 @@ impl HeldImage {
     /// The names of the layers' directories, the bottom first: what every image stands on, its own layers, and the
     /// places that the runtime mounts at.
     pub fn layer_names(&self) -> Vec<String> {
-        let own = self.image.layers.iter().skip(self.hidden).map(|layer| layer.id.clone());
+        let own = self.image.layers.iter().skip(self.image.hidden).map(|layer| layer.id.clone());
         let mut names = vec![BASE.to_owned()];
         for name in own {
             // The same layer twice is as good as its upper one, and overlayfs takes each directory once.

@@ -141,19 +141,19 @@ impl Store {
         let names = self.names().all()?;
         let mut images = Vec::new();
         for digest in self.digests()? {
-            images.extend(self.read(&digest, &names)?.map(|(image, ..)| image));
+            images.extend(self.read(&digest, &names)?);
         }
         Ok(images)
     }
 
-    /// Holds an image, so that it stays as long as it is used; `None` if it is not there.
+    /// Holds an image that was found here, so that it stays as long as it is used; `None` if it has gone since.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn hold(&self, digest: &Digest) -> Result<Option<HeldImage>, ImageError> {
-        let Some((image, record, lock)) = self.read(digest, &self.names().all()?)? else { return Ok(None) };
-        let path = self.paths().record(digest);
-        let what = || format!("the image {digest}");
+    pub fn hold(&self, image: Image) -> Result<Option<HeldImage>, ImageError> {
+        let path = self.paths().record(&image.digest);
+        let Some(lock) = record::open(&path)? else { return Ok(None) };
+        let what = || format!("the image {}", image.digest);
         lock::lock(&lock, &path, Mode::Shared, lock::within(COLLECTOR), what)?;
         if !is_linked(&lock, &path) {
             // It was collected just now.
@@ -161,7 +161,7 @@ impl Store {
         }
         let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
         futimens(&lock, &Timestamps { last_access: now, last_modification: now }).doing("touch", &path)?;
-        Ok(Some(HeldImage { image, hidden: record, layers: self.paths().layers(), path, _lock: lock }))
+        Ok(Some(HeldImage { image, layers: self.paths().layers(), path, _lock: lock }))
     }
 
     /// Begins to put an image in. Nothing is collected until it is done.
@@ -220,20 +220,14 @@ impl Store {
 
     /// The image of a manifest.
     fn image(&self, digest: &Digest) -> Result<Option<Image>, ImageError> {
-        Ok(self.read(digest, &self.names().all()?)?.map(|(image, ..)| image))
+        self.read(digest, &self.names().all()?)
     }
 
-    fn read(
-        &self,
-        digest: &Digest,
-        names: &[(ImageName, Digest)],
-    ) -> Result<Option<(Image, usize, File)>, ImageError> {
+    fn read(&self, digest: &Digest, names: &[(ImageName, Digest)]) -> Result<Option<Image>, ImageError> {
         let Some((record, file)) = Record::read(self.paths(), digest)? else { return Ok(None) };
         let last_used = file.metadata().and_then(|file| file.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
         let names = names.iter().filter(|(_, of)| of == digest).map(|(name, _)| name.clone()).collect();
-        let hidden = record.hidden;
-        let image = record.into_image(*digest, source(self.paths(), digest)?, names, last_used);
-        Ok(Some((image, hidden, file)))
+        Ok(Some(record.into_image(*digest, source(self.paths(), digest)?, names, last_used)))
     }
 
     /// The manifests of all images.

@@ -50,11 +50,7 @@ impl Record {
     /// The digest's record, and the file it is in; `None` if there is none.
     pub(super) fn read(paths: &Paths, digest: &Digest) -> Result<Option<(Self, File)>, ImageError> {
         let path = paths.record(digest);
-        let mut file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error).doing("open", path),
-        };
+        let Some(mut file) = open(&path)? else { return Ok(None) };
         let mut json = Vec::new();
         file.read_to_end(&mut json).doing("read", &path)?;
         Ok(Some((parse(&json, &path)?, file)))
@@ -71,7 +67,7 @@ impl Record {
         names: Vec<ImageName>,
         last_used: SystemTime,
     ) -> Image {
-        let Self { config_digest, config, platform, layers, bytes, created, hidden: _ } = self;
+        let Self { config_digest, config, platform, layers, bytes, created, hidden } = self;
         let Source { origin, private_to } = source;
         Image {
             digest,
@@ -85,7 +81,17 @@ impl Record {
             created,
             last_used,
             private_to,
+            hidden,
         }
+    }
+}
+
+/// The file of a record; `None` if there is none.
+pub(super) fn open(path: &Path) -> Result<Option<File>, ImageError> {
+    match File::open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).doing("open", path),
     }
 }
 

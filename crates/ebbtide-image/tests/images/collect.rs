@@ -39,7 +39,7 @@ fn images_without_a_name_go_with_all_that_only_they_have() {
     assert_eq!(fixture.names_in("tmp"), [""; 0]);
     let again = fixture.store.collect(&Collect::default()).unwrap();
     assert_eq!((again.images.len(), again.blobs, again.layers, again.bytes), (0, 0, 0, 0));
-    let held = fixture.store.hold(&kept.digest).unwrap().unwrap();
+    let held = fixture.store.hold(kept.clone()).unwrap().unwrap();
     for layer in held.layer_names() {
         assert!(held.store_dir().join(layer).is_dir());
     }
@@ -50,7 +50,7 @@ fn an_image_in_use_stays_whoever_uses_it() {
     let fixture = Fixture::new();
     let image = fixture.image(&[layer(1)], &["x"], Origin::Pulled);
     let all = Collect { all: true, max_bytes: Some(0), dry_run: false };
-    let held = fixture.store.hold(&image.digest).unwrap().unwrap();
+    let held = fixture.store.hold(image.clone()).unwrap().unwrap();
     fixture.store.untag(&"x".parse().unwrap()).unwrap();
     assert_eq!(fixture.reopen().collect(&all).unwrap().images.len(), 0);
     // Another process, which knows only the file: it outlives whoever held the image first.
@@ -58,10 +58,10 @@ fn an_image_in_use_stays_whoever_uses_it() {
     flock(&file, FlockOperation::NonBlockingLockShared).unwrap();
     drop(held);
     assert_eq!(fixture.reopen().collect(&all).unwrap().images.len(), 0);
-    assert!(fixture.store.hold(&image.digest).unwrap().is_some());
+    assert!(fixture.store.hold(image.clone()).unwrap().is_some());
     drop(file);
     assert_eq!(fixture.reopen().collect(&all).unwrap().images.len(), 1);
-    assert!(fixture.store.hold(&image.digest).unwrap().is_none());
+    assert!(fixture.store.hold(image.clone()).unwrap().is_none());
     assert_eq!(fixture.names_in("layers"), ["base", "cover"]);
 }
 
@@ -90,7 +90,7 @@ fn past_its_bound_the_store_loses_what_was_used_the_longest_ago() {
         record.set_modified(SystemTime::now() - Duration::from_secs(3600 * hours)).unwrap();
     }
     // The oldest is used again, so that it is the newest.
-    drop(fixture.store.hold(&images[1].digest).unwrap().unwrap());
+    drop(fixture.store.hold(images[1].clone()).unwrap().unwrap());
     // 12 KiB and a little more each, of which there are six.
     let most = Collect { max_bytes: Some(4 * 13_000), ..Collect::default() };
     let collected = fixture.store.collect(&most).unwrap();
@@ -145,7 +145,7 @@ fn many_threads_put_use_and_collect_without_losing_anything() {
             scope.spawn(move || match number % 3 {
                 0 => {
                     let image = fixture.image(&[layer(0), layer(number)], &[], Origin::Pulled);
-                    if let Some(held) = fixture.store.hold(&image.digest).unwrap() {
+                    if let Some(held) = fixture.store.hold(image.clone()).unwrap() {
                         let all =
                             || held.layer_names().iter().all(|name| held.store_dir().join(name).is_dir());
                         assert!(all());
@@ -154,7 +154,7 @@ fn many_threads_put_use_and_collect_without_losing_anything() {
                     }
                 }
                 1 => drop(fixture.store.collect(&Collect { all: true, ..Collect::default() })),
-                _ => assert!(fixture.store.hold(&stay.digest).unwrap().is_some()),
+                _ => assert!(fixture.store.hold(stay.clone()).unwrap().is_some()),
             });
         }
     });

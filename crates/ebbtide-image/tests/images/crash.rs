@@ -88,7 +88,7 @@ fn check(fixture: &Fixture) -> usize {
     let images = store.list().unwrap();
     for image in &images {
         assert_eq!(image.layers.len(), 2);
-        let held = store.hold(&image.digest).unwrap().unwrap();
+        let held = store.hold(image.clone()).unwrap().unwrap();
         assert!(held.layer_names().iter().all(|layer| held.store_dir().join(layer).is_dir()));
     }
     images.len()

@@ -53,7 +53,7 @@ fn a_held_image_names_its_layers_from_the_bottom_with_the_runtimes_own_around_th
     let fixture = Fixture::new();
     let layers = [layer_of("a", b"1"), layer_of("b", b"2"), layer_of("a", b"1")];
     let image = fixture.image(&layers, &["x"], Origin::Loaded);
-    let held = fixture.store.hold(&image.digest).unwrap().unwrap();
+    let held = fixture.store.hold(image.clone()).unwrap().unwrap();
     // The first and the third are the same, and overlayfs takes a directory once.
     let expected = ["base", &image.layers[1].id, &image.layers[2].id, "cover"];
     assert_eq!(held.layer_names(), expected);
@@ -74,7 +74,7 @@ fn a_layer_that_hides_all_below_it_is_the_lowest_that_is_mounted() {
     let fixture = Fixture::new();
     let hiding = crate::tarball::Tarball::new().file(".wh..wh..opq", b"").file("b", b"2").end();
     let image = fixture.image(&[layer_of("a", b"1"), hiding, layer_of("c", b"3")], &["x"], Origin::Loaded);
-    let held = fixture.store.hold(&image.digest).unwrap().unwrap();
+    let held = fixture.store.hold(image.clone()).unwrap().unwrap();
     assert_eq!(held.layer_names(), ["base", &image.layers[1].id, &image.layers[2].id, "cover"]);
 }
 

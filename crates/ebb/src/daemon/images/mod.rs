@@ -115,7 +115,7 @@ impl HomeImages {
             let credentials = credentials.and_then(|named| named.for_registry(name.registry()));
             // It came with somebody's password, which is no reason to show it to everybody.
             let usable = puller.may_use(&name, &image, credentials).await.map_err(PrepareError::new)?;
-            if usable && let Some(held) = hold(store, &image).await? {
+            if usable && let Some(held) = hold(store, image).await? {
                 return Ok(Some(held));
             }
         }
@@ -144,7 +144,7 @@ impl HomeImages {
                 }
             };
             self.inner.grown.notify_one();
-            if let Some(held) = hold(store, &image).await? {
+            if let Some(held) = hold(store, image).await? {
                 return Ok(held);
             }
         }
@@ -235,9 +235,9 @@ impl Images for HomeImages {
     }
 }
 
-async fn hold(store: &Store, image: &Image) -> Result<Option<HeldImage>, PrepareError> {
-    let (store, digest) = (store.clone(), image.digest);
-    blocking(move || store.hold(&digest)).await.map_err(PrepareError::new)
+async fn hold(store: &Store, image: Image) -> Result<Option<HeldImage>, PrepareError> {
+    let store = store.clone();
+    blocking(move || store.hold(image)).await.map_err(PrepareError::new)
 }
 
 fn prepared(held: HeldImage) -> PreparedImage {
