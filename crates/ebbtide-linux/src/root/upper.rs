@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{IFlags, ioctl_getflags};
+use rustix::fs::{IFlags, flistxattr_query, ioctl_getflags};
 
 use crate::sys_error::{Step, SysError};
 
@@ -64,7 +64,7 @@ impl UpperDirs {
             owner: (data.uid(), data.gid()),
             size: data.size(),
             flags: ioctl_getflags(&dir).step(step)?,
-            attributes: rustix::fs::flistxattr(&dir, &mut [0u8; 0]).step(step)?,
+            attributes: flistxattr_query(&dir).step(step)?,
         })
     }
 
@@ -91,6 +91,8 @@ impl UpperDirs {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
+
+    use rustix::fs::{XattrFlags, setxattr};
 
     use super::*;
 
@@ -133,6 +135,15 @@ mod tests {
             touch(&dirs.upper);
             assert!(!dirs.renew(&stamp).unwrap());
         }
+    }
+
+    #[test]
+    fn an_attribute_more_is_seen_whatever_the_clock_says() {
+        let (_place, dirs) = dirs();
+        let before = dirs.stamp().unwrap();
+        setxattr(&dirs.upper, "user.left", b"behind", XattrFlags::empty()).unwrap();
+        let after = dirs.stamp().unwrap();
+        assert_ne!(before, Stamp { changed: before.changed, ..after });
     }
 
     #[test]
