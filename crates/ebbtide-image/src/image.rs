@@ -34,6 +34,8 @@ pub struct Image {
     pub private_to: Option<String>,
     /// How many of the layers at the bottom do not show, since one above hides all below it.
     pub(crate) hidden: usize,
+    /// The directory that shows the same as all of its layers; none if these are few.
+    pub(crate) merged: Option<String>,
 }
 
 /// A layer of an image.

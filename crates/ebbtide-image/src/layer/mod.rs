@@ -7,6 +7,7 @@ mod budget;
 mod chunks;
 mod encoding;
 mod entries;
+mod merge;
 mod pax;
 mod remove;
 mod sparse;
@@ -29,6 +30,7 @@ use crate::{Digest, ImageError, Limits};
 
 pub use self::encoding::Encoding;
 pub(crate) use self::encoding::decoder;
+pub(crate) use self::merge::merge;
 pub(crate) use self::remove::remove_path;
 
 /// What a layer has become.

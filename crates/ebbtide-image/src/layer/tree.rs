@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, ResolveFlags, XattrFlags, fchmod, fsetxattr, makedev, mkdirat, mknodat,
-    openat, openat2, statat, unlinkat,
+    AtFlags, FileType, Mode, OFlags, ResolveFlags, XattrFlags, fchmod, fgetxattr, fsetxattr, makedev,
+    mkdirat, mknodat, openat, openat2, statat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -23,7 +23,7 @@ const MOST_OPEN: usize = 64;
 /// How often to resolve a path again because somebody was renaming something meanwhile.
 const TRIES: usize = 1000;
 /// A mark that the layers below have nothing here: a device 0/0. No other device is ever made.
-const WHITEOUT: FileType = FileType::CharacterDevice;
+pub(super) const WHITEOUT: FileType = FileType::CharacterDevice;
 const OPAQUE: &str = "trusted.overlay.opaque";
 
 /// A path without `/` at its beginning and without `.` and `..`; empty for the root.
@@ -232,6 +232,16 @@ impl Tree {
 /// Marks that what the layers below have in this directory does not show.
 pub(super) fn make_opaque(directory: impl AsFd) -> rustix::io::Result<()> {
     fsetxattr(directory, OPAQUE, b"y", XattrFlags::empty())
+}
+
+/// Whether a directory has that mark.
+pub(super) fn is_opaque(directory: impl AsFd) -> rustix::io::Result<bool> {
+    let mut value = [0];
+    match fgetxattr(directory, OPAQUE, &mut value) {
+        Ok(length) => Ok(value[..length] == *b"y"),
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(false),
+        Err(errno) => Err(errno),
+    }
 }
 
 /// Opens a directory that is no link to one.

@@ -218,9 +218,7 @@ impl<'a> Unpacker<'a> {
         let (user, group) = owner(entry).ok_or_else(|| path.refused("has an owner that cannot be"))?;
         fchown(&file, Some(user), Some(group)).map_err(&failed)?;
         for (name, value) in &entry.xattrs {
-            let is_taken = name == b"security.capability"
-                || name.starts_with(b"user.") && !name.starts_with(b"user.overlay.");
-            if !is_taken {
+            if !is_taken(name) {
                 self.done.dropped_xattrs += 1;
                 continue;
             }
@@ -233,6 +231,11 @@ impl<'a> Unpacker<'a> {
         }
         fchmod(&file, Mode::from_raw_mode(entry.mode)).map_err(&failed)
     }
+}
+
+/// Whether an extended attribute of this name is one that files of an image may have.
+pub(super) fn is_taken(name: &[u8]) -> bool {
+    name == b"security.capability" || name.starts_with(b"user.") && !name.starts_with(b"user.overlay.")
 }
 
 /// Copies content into a file.

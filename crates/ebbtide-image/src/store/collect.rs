@@ -5,10 +5,10 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::held::{BASE, COVER};
 use super::ingest::Facts;
 use super::lock::{Mode, is_linked, try_lock};
 use super::record::Record;
+use super::stack::{BASE, COVER};
 use super::{Paths, Store, draft};
 use crate::error::Doing as _;
 use crate::layer::remove_path;
@@ -147,15 +147,25 @@ fn size(paths: &Paths, images: &[Image]) -> Result<u64, ImageError> {
     let mut blobs = HashSet::new();
     let mut layers = HashSet::new();
     let mut size = 0;
-    for layer in images.iter().flat_map(|image| &image.layers) {
-        if blobs.insert(layer.blob) {
-            size += layer.bytes;
+    for image in images {
+        for layer in &image.layers {
+            if blobs.insert(layer.blob) {
+                size += layer.bytes;
+            }
         }
-        if layers.insert(&layer.id) {
-            size += Facts::read(&paths.layers().join(&layer.id))?.bytes;
+        for name in directories(image) {
+            let path = paths.layers().join(&name);
+            if path.is_dir() && layers.insert(name) {
+                size += Facts::read(&path)?.bytes;
+            }
         }
     }
     Ok(size)
+}
+
+/// What an image has among the layers: each of its own, and what they are merged in.
+fn directories(image: &Image) -> impl Iterator<Item = String> {
+    image.layers.iter().map(|layer| layer.id.clone()).chain(image.merged.clone())
 }
 
 /// Blobs and layers of no image.
@@ -171,10 +181,8 @@ pub(super) fn unused(paths: &Paths, images: &[Image]) -> Result<Unused, ImageErr
     let mut used_layers = HashSet::from([BASE.to_owned(), COVER.to_owned()]);
     for image in images {
         used_blobs.extend([image.digest.hex(), image.config_digest.hex()]);
-        for layer in &image.layers {
-            used_blobs.insert(layer.blob.hex());
-            used_layers.insert(layer.id.clone());
-        }
+        used_blobs.extend(image.layers.iter().map(|layer| layer.blob.hex()));
+        used_layers.extend(directories(image));
     }
     let mut unused = Unused { blobs: Vec::new(), layers: Vec::new(), bytes: 0 };
     for path in others(paths.blobs(), &used_blobs)? {

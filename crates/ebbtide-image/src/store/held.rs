@@ -5,16 +5,12 @@ use std::path::{Path, PathBuf};
 
 use crate::Image;
 
-/// Lies under the layers of every image: the few directories that any program expects.
-pub(super) const BASE: &str = "base";
-/// Lies over them: where the runtime puts its own.
-pub(super) const COVER: &str = "cover";
-
 /// An image that is not removed as long as this is there, or another holds a shared lock on its file.
 #[derive(Debug)]
 pub struct HeldImage {
     /// The image.
     pub image: Image,
+    pub(super) names: Vec<String>,
     pub(super) layers: PathBuf,
     pub(super) path: PathBuf,
     pub(super) _lock: File,
@@ -26,18 +22,10 @@ impl HeldImage {
         &self.layers
     }
 
-    /// The names of the layers' directories, the bottom first: what every image stands on, its own layers, and the
-    /// places that the runtime mounts at.
-    pub fn layer_names(&self) -> Vec<String> {
-        let own = self.image.layers.iter().skip(self.image.hidden).map(|layer| layer.id.clone());
-        let mut names = vec![BASE.to_owned()];
-        for name in own {
-            // The same layer twice is as good as its upper one, and overlayfs takes each directory once.
-            names.retain(|earlier| *earlier != name);
-            names.push(name);
-        }
-        names.push(COVER.to_owned());
-        names
+    /// The names of the directories to mount, the bottom first: what every image stands on, its own layers, and the
+    /// places that the runtime mounts at; or one that shows the same.
+    pub fn layer_names(&self) -> &[String] {
+        &self.names
     }
 
     /// The file whose shared lock keeps the image.

@@ -9,6 +9,7 @@ use rustix::fs::{XattrFlags, fsetxattr, syncfs};
 
 use super::draft::Draft;
 use super::record::{Record, Source, source, write_source};
+use super::stack::Stack;
 use super::{BlobWriter, Paths, Store};
 use crate::error::Doing as _;
 use crate::{Digest, Image, ImageError, ImageName, Layer, Origin, config, layer};
@@ -107,19 +108,25 @@ impl Ingest {
     ) -> Result<Image, ImageError> {
         let came = Source { origin, private_to };
         let paths = self.paths();
-        if Record::read(paths, manifest)?.is_some() {
+        let known = Record::read(paths, manifest)?;
+        let is_new = known.is_none();
+        let record = known.map_or_else(|| self.record(manifest), |(record, _)| Ok(record))?;
+        let merged = self.merge(&Stack::of(&record.layers, record.hidden))?;
+        if is_new || merged.is_some() {
+            let layers = paths.layers();
+            let file_system = File::open(&layers).doing("open", &layers)?;
+            syncfs(file_system).doing("write back", &layers)?;
+        }
+        merged.map_or(Ok(()), |merged| merged.place(paths))?;
+        if is_new {
+            write_source(paths, manifest, &came)?;
+            record.write(paths, manifest)?;
+        } else {
             let known = source(paths, manifest)?;
             let came = known.clone().and(came);
             if came != known {
                 write_source(paths, manifest, &came)?;
             }
-        } else {
-            let record = self.record(manifest)?;
-            let layers = paths.layers();
-            let file_system = File::open(&layers).doing("open", &layers)?;
-            syncfs(file_system).doing("write back", &layers)?;
-            write_source(paths, manifest, &came)?;
-            record.write(paths, manifest)?;
         }
         for name in names {
             self.store.names().set(name, manifest)?;
@@ -183,7 +190,7 @@ impl Ingest {
         Ok(json)
     }
 
-    fn paths(&self) -> &Paths {
+    pub(super) fn paths(&self) -> &Paths {
         self.store.paths()
     }
 }
@@ -195,11 +202,11 @@ fn digest_of(descriptor: &Descriptor) -> Result<Digest, ImageError> {
 /// What is known of an unpacked layer.
 pub(super) struct Facts {
     pub(super) bytes: u64,
-    hides_below: bool,
+    pub(super) hides_below: bool,
 }
 
 impl Facts {
-    fn write(&self, directory: &std::path::Path) -> Result<(), ImageError> {
+    pub(super) fn write(&self, directory: &std::path::Path) -> Result<(), ImageError> {
         let value = format!("{} {}", self.bytes, u8::from(self.hides_below));
         let file = File::open(directory).doing("open", directory)?;
         fsetxattr(file, FACTS, value.as_bytes(), XattrFlags::empty()).doing("set an attribute of", directory)

@@ -3,6 +3,7 @@
 //! ```text
 //! blobs/sha256/HEX    manifests, configurations and layers, as they came
 //! layers/ID           an unpacked layer, for all images that have it; `base` and `cover` go around them
+//! layers/merged-ID    all of these of an image of many layers as one
 //! images/HEX          the record of an image: there once all of it is on the disk; the lock of those who use it
 //! images/HEX.source   how it came
 //! names/NAME          what a name stands for
@@ -19,10 +20,12 @@ mod collect;
 mod draft;
 mod held;
 mod ingest;
+mod known;
 mod lock;
 mod names;
 mod record;
 mod skeleton;
+mod stack;
 mod sweep;
 
 use std::fs::{self, DirBuilder, File};
@@ -34,9 +37,10 @@ use std::time::{Duration, SystemTime};
 
 use rustix::fs::{Timespec, Timestamps, UTIME_NOW, futimens};
 
+use self::known::Known;
 use self::lock::{Mode, is_linked};
 use self::names::Names;
-use self::record::{Record, source};
+use self::record::{Record, Source, source};
 use crate::error::Doing as _;
 use crate::{Digest, Image, ImageError, ImageName, Limits};
 
@@ -61,6 +65,7 @@ struct Inner {
     paths: Paths,
     limits: Limits,
     names: Names,
+    known: Known,
 }
 
 /// Where things are.
@@ -113,8 +118,14 @@ impl Store {
         for directory in [paths.blobs(), paths.layers(), paths.records(), paths.names(), paths.tmp()] {
             make(&directory, 0o700)?;
         }
-        let store =
-            Self { inner: Arc::new(Inner { names: Names::new(paths.names(), paths.tmp()), paths, limits }) };
+        let store = Self {
+            inner: Arc::new(Inner {
+                names: Names::new(paths.names(), paths.tmp()),
+                known: Known::default(),
+                paths,
+                limits,
+            }),
+        };
         store.sweep()?;
         skeleton::make(store.paths())?;
         Ok(store)
@@ -141,7 +152,8 @@ impl Store {
         let names = self.names().all()?;
         let mut images = Vec::new();
         for digest in self.digests()? {
-            images.extend(self.read(&digest, &names)?);
+            let Some((record, file)) = Record::read(self.paths(), &digest)? else { continue };
+            images.push(self.with_rest(record.into_image(digest), &file, &names)?);
         }
         Ok(images)
     }
@@ -161,7 +173,8 @@ impl Store {
         }
         let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
         futimens(&lock, &Timestamps { last_access: now, last_modification: now }).doing("touch", &path)?;
-        Ok(Some(HeldImage { image, layers: self.paths().layers(), path, _lock: lock }))
+        let names = stack::mounted(&image, self.paths());
+        Ok(Some(HeldImage { image, names, layers: self.paths().layers(), path, _lock: lock }))
     }
 
     /// Begins to put an image in. Nothing is collected until it is done.
@@ -220,14 +233,25 @@ impl Store {
 
     /// The image of a manifest.
     fn image(&self, digest: &Digest) -> Result<Option<Image>, ImageError> {
-        self.read(digest, &self.names().all()?)
+        let path = self.paths().record(digest);
+        let Some(file) = record::open(&path)? else { return Ok(None) };
+        let read = || Ok(Record::read_from(&file, &path)?.into_image(*digest));
+        let image = self.inner.known.get(digest, read)?;
+        self.with_rest(Image::clone(&image), &file, &self.names().all()?).map(Some)
     }
 
-    fn read(&self, digest: &Digest, names: &[(ImageName, Digest)]) -> Result<Option<Image>, ImageError> {
-        let Some((record, file)) = Record::read(self.paths(), digest)? else { return Ok(None) };
+    /// An image with what does not follow from its manifest; `file` is its record.
+    fn with_rest(
+        &self,
+        image: Image,
+        file: &File,
+        names: &[(ImageName, Digest)],
+    ) -> Result<Image, ImageError> {
+        let Source { origin, private_to } = source(self.paths(), &image.digest)?;
         let last_used = file.metadata().and_then(|file| file.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
-        let names = names.iter().filter(|(_, of)| of == digest).map(|(name, _)| name.clone()).collect();
-        Ok(Some(record.into_image(*digest, source(self.paths(), digest)?, names, last_used)))
+        let names =
+            names.iter().filter(|(_, of)| *of == image.digest).map(|(name, _)| name.clone()).collect();
+        Ok(Image { names, origin, last_used, private_to, ..image })
     }
 
     /// The manifests of all images.

@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Paths;
 use super::draft::write_file;
+use super::stack::Stack;
 use crate::error::Doing as _;
-use crate::{Digest, Image, ImageConfig, ImageError, ImageName, Layer, Origin};
+use crate::{Digest, Image, ImageConfig, ImageError, Layer, Origin};
 
 /// What follows from the manifest.
 #[derive(Debug, Serialize, Deserialize)]
@@ -50,38 +51,39 @@ impl Record {
     /// The digest's record, and the file it is in; `None` if there is none.
     pub(super) fn read(paths: &Paths, digest: &Digest) -> Result<Option<(Self, File)>, ImageError> {
         let path = paths.record(digest);
-        let Some(mut file) = open(&path)? else { return Ok(None) };
+        let Some(file) = open(&path)? else { return Ok(None) };
+        Ok(Some((Self::read_from(&file, &path)?, file)))
+    }
+
+    /// The record that is in a file, which is called `path`.
+    pub(super) fn read_from(mut file: &File, path: &Path) -> Result<Self, ImageError> {
         let mut json = Vec::new();
-        file.read_to_end(&mut json).doing("read", &path)?;
-        Ok(Some((parse(&json, &path)?, file)))
+        file.read_to_end(&mut json).doing("read", path)?;
+        parse(&json, path)
     }
 
     pub(super) fn write(&self, paths: &Paths, digest: &Digest) -> Result<(), ImageError> {
         write_json(paths, &paths.record(digest), self)
     }
 
-    pub(super) fn into_image(
-        self,
-        digest: Digest,
-        source: Source,
-        names: Vec<ImageName>,
-        last_used: SystemTime,
-    ) -> Image {
+    /// The image as far as it follows from the manifest.
+    pub(super) fn into_image(self, digest: Digest) -> Image {
+        let merged = Stack::of(&self.layers, self.hidden).merged();
         let Self { config_digest, config, platform, layers, bytes, created, hidden } = self;
-        let Source { origin, private_to } = source;
         Image {
             digest,
             config_digest,
-            names,
+            names: Vec::new(),
             config,
             platform,
             layers,
             bytes,
-            origin,
+            origin: Origin::Loaded,
             created,
-            last_used,
-            private_to,
+            last_used: SystemTime::UNIX_EPOCH,
+            private_to: None,
             hidden,
+            merged,
         }
     }
 }

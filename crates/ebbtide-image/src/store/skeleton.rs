@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::Paths;
 use super::draft::Draft;
-use super::held::{BASE, COVER};
+use super::stack::{BASE, COVER};
 use crate::ImageError;
 use crate::error::Doing as _;
 

@@ -7,6 +7,7 @@ mod corpus;
 mod crash;
 mod fixture;
 mod hostile;
+mod merge;
 mod property;
 mod store;
 mod tarball;

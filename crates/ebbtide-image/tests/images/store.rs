@@ -58,7 +58,7 @@ fn a_held_image_names_its_layers_from_the_bottom_with_the_runtimes_own_around_th
     let expected = ["base", &image.layers[1].id, &image.layers[2].id, "cover"];
     assert_eq!(held.layer_names(), expected);
     for layer in held.layer_names() {
-        assert!(held.store_dir().join(&layer).is_dir(), "{layer}");
+        assert!(held.store_dir().join(layer).is_dir(), "{layer}");
     }
     assert!(held.hold_file().is_file());
     let modes = |layer: &str, names: &[&str]| -> Vec<u32> {

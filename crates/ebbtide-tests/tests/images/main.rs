@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod applied;
+mod many_layers;
 mod names;
 mod private;
 #[path = "../registry/proxy.rs"]

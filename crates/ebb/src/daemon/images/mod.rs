@@ -246,7 +246,7 @@ fn prepared(held: HeldImage) -> PreparedImage {
     PreparedImage {
         root: RootImage::Layers(LayeredRoot {
             store: held.store_dir().to_owned(),
-            layers: held.layer_names(),
+            layers: held.layer_names().to_vec(),
             hold: held.hold_file().to_owned(),
         }),
         made_of: MadeOf { digest: Some(held.image.digest.to_string()), command },
