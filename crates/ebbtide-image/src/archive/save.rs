@@ -27,9 +27,7 @@ pub fn save_oci_archive(
     progress: Progress<'_>,
 ) -> Result<(), SaveError> {
     let save = Save::begin(store, image, name, progress)?;
-    let mut archive = tar::Builder::new(out);
-    save.layout(&mut archive)?;
-    Ok(archive.into_inner()?.flush()?)
+    archive(out, |sink| save.layout(sink))
 }
 
 /// Writes an image as an OCI layout into an empty directory.
@@ -60,8 +58,16 @@ pub fn save_docker_archive(
     progress: Progress<'_>,
 ) -> Result<(), SaveError> {
     let save = Save::begin(store, image, name, progress)?;
+    archive(out, |sink| save.docker(sink))
+}
+
+/// Writes a tar archive of what `fill` puts in.
+fn archive(
+    out: impl Write,
+    fill: impl FnOnce(&mut dyn Sink) -> Result<(), SaveError>,
+) -> Result<(), SaveError> {
     let mut archive = tar::Builder::new(out);
-    save.docker(&mut archive)?;
+    fill(&mut archive)?;
     Ok(archive.into_inner()?.flush()?)
 }
 

@@ -24,16 +24,9 @@ pub(super) fn spool(
     progress: Progress<'_>,
 ) -> Result<Part, LoadError> {
     let mut scratch = ingest.scratch()?;
-    let mut size = 0;
-    let take = |piece: &[u8]| {
-        size += piece.len() as u64;
-        if size > most {
-            return Err(LoadError::TooLarge { what: label.to_owned(), limit: most });
-        }
-        progress(piece.len() as u64);
+    let size = bounded(from, label, most, progress, |piece| {
         scratch.write_all(piece).map_err(|error| LoadError::Scratch { what: label.to_owned(), source: error })
-    };
-    pieces(from, take, |error| LoadError::read(label, error))?;
+    })?;
     Ok(Part::new(Arc::new(scratch), 0, size))
 }
 
@@ -45,18 +38,32 @@ pub(super) fn digest_of(
     progress: Progress<'_>,
 ) -> Result<(Digest, u64), LoadError> {
     let mut hasher = Sha256::new();
+    let size = bounded(from, label, most, progress, |piece| {
+        hasher.update(piece);
+        Ok(())
+    })?;
+    Ok((Digest::from_hasher(hasher), size))
+}
+
+/// Calls `take` with everything that `from` holds, `most` bytes at most; how much it is.
+fn bounded(
+    from: &mut dyn Read,
+    label: &str,
+    most: u64,
+    progress: Progress<'_>,
+    mut take: impl FnMut(&[u8]) -> Result<(), LoadError>,
+) -> Result<u64, LoadError> {
     let mut size = 0;
-    let take = |piece: &[u8]| {
+    let counted = |piece: &[u8]| {
         size += piece.len() as u64;
         if size > most {
             return Err(LoadError::TooLarge { what: label.to_owned(), limit: most });
         }
         progress(piece.len() as u64);
-        hasher.update(piece);
-        Ok(())
+        take(piece)
     };
-    pieces(from, take, |error| LoadError::read(label, error))?;
-    Ok((Digest::from_hasher(hasher), size))
+    pieces(from, counted, |error| LoadError::read(label, error))?;
+    Ok(size)
 }
 
 /// How it is compressed, as its first bytes tell.
