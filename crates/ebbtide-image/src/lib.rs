@@ -7,6 +7,7 @@ mod error;
 mod image;
 pub mod layer;
 mod limits;
+mod media_type;
 mod platform;
 mod reference;
 mod registry;

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::files::Part;
 use super::{LoadError, Progress, spool};
 use crate::config::Described;
+use crate::media_type::{OCI_CONFIG, OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, OCI_MANIFEST};
 use crate::{BlobWriter, Digest, Encoding, Image, ImageName, Ingest, Limits, Origin, Platform};
 
 /// One load: where it goes, what it may take, who watches.
@@ -121,21 +122,17 @@ struct Manifest {
 pub(super) fn manifest(config: &[u8], layers: &[NewLayer]) -> Vec<u8> {
     let layer = |layer: &NewLayer| Named {
         media_type: match layer.encoding {
-            Encoding::Plain => "application/vnd.oci.image.layer.v1.tar",
-            Encoding::Gzip => "application/vnd.oci.image.layer.v1.tar+gzip",
-            Encoding::Zstd => "application/vnd.oci.image.layer.v1.tar+zstd",
+            Encoding::Plain => OCI_LAYER,
+            Encoding::Gzip => OCI_LAYER_GZIP,
+            Encoding::Zstd => OCI_LAYER_ZSTD,
         },
         digest: layer.blob,
         size: layer.size,
     };
     let manifest = Manifest {
         schema_version: 2,
-        media_type: "application/vnd.oci.image.manifest.v1+json",
-        config: Named {
-            media_type: "application/vnd.oci.image.config.v1+json",
-            digest: Digest::of(config),
-            size: config.len() as u64,
-        },
+        media_type: OCI_MANIFEST,
+        config: Named { media_type: OCI_CONFIG, digest: Digest::of(config), size: config.len() as u64 },
         layers: layers.iter().map(layer).collect(),
     };
     // Numbers, texts and lists: nothing that JSON could refuse.

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use super::files::Files;
 use super::ingest::Load;
 use super::{CONTAINERD_NAME, LoadError, REF_NAME};
+use crate::media_type::{DOCKER_INDEX, DOCKER_MANIFEST};
 use crate::{Digest, Image, ImageName, config};
 
 /// How deep indexes may name indexes.
@@ -62,11 +63,9 @@ fn choose(
     let digest: Digest = descriptor.digest().as_ref().parse()?;
     match descriptor.media_type() {
         MediaType::ImageManifest => return Ok(Some(digest)),
-        MediaType::Other(kind) if kind == "application/vnd.docker.distribution.manifest.v2+json" => {
-            return Ok(Some(digest));
-        }
+        MediaType::Other(kind) if kind == DOCKER_MANIFEST => return Ok(Some(digest)),
         MediaType::ImageIndex => {}
-        MediaType::Other(kind) if kind == "application/vnd.docker.distribution.manifest.list.v2+json" => {}
+        MediaType::Other(kind) if kind == DOCKER_INDEX => {}
         _ => return Ok(None),
     }
     if depth == MAX_DEPTH {

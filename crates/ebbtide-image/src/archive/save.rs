@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::files::Part;
 use super::{CONTAINERD_NAME, Progress, REF_NAME, SaveError};
 use crate::layer::decoder;
+use crate::media_type::{OCI_INDEX, OCI_MANIFEST};
 use crate::{Digest, Encoding, HeldImage, Image, ImageName, Store};
 
 /// Writes an image as an OCI layout in a tar archive. The same image gives the same bytes.
@@ -129,7 +130,7 @@ impl<'a> Save<'a> {
         });
         let index = json!({
             "schemaVersion": 2,
-            "mediaType": "application/vnd.oci.image.index.v1+json",
+            "mediaType": OCI_INDEX,
             "manifests": [descriptor],
         });
         text(sink, "oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#)?;
@@ -199,7 +200,7 @@ impl<'a> Save<'a> {
             |error: serde_json::Error| SaveError::Malformed { what: "manifest", problem: error.to_string() };
         let manifest: serde_json::Value = serde_json::from_slice(&manifest.whole()?).map_err(malformed)?;
         let said = manifest["mediaType"].as_str();
-        Ok(said.unwrap_or("application/vnd.oci.image.manifest.v1+json").to_owned())
+        Ok(said.unwrap_or(OCI_MANIFEST).to_owned())
     }
 }
 

@@ -219,7 +219,7 @@ impl Session {
         let mut request =
             self.client.get(format!("{scheme}://{}/v2/{}/{path}", self.host, self.we.repository));
         if path.starts_with("manifests/") {
-            request = request.header(ACCEPT, manifest::ACCEPTED);
+            request = request.header(ACCEPT, manifest::accepted());
         }
         if let Some(offset) = offset {
             request = request.header(RANGE, format!("bytes={offset}-"));
