@@ -15,6 +15,22 @@ fn image() -> Layout {
     Layout::of(&[("small", b"small".to_vec(), Packing::Gzip), ("large", noise(LARGE), Packing::Gzip)])
 }
 
+/// An image in a registry, and the path of its large layer there.
+struct Pushed {
+    world: World,
+    layout: Layout,
+    image: String,
+    large: String,
+}
+
+fn pushed(name: &str) -> Pushed {
+    let world = World::new();
+    let layout = image();
+    let image = world.push(&layout, name);
+    let large = layout.layers()[1].clone();
+    Pushed { world, layout, image, large }
+}
+
 fn answer(status: u16, headers: Vec<(&'static str, String)>) -> Damage {
     Damage::Answer {
         status,
@@ -25,11 +41,8 @@ fn answer(status: u16, headers: Vec<(&'static str, String)>) -> Damage {
 
 #[test]
 fn whatever_is_damaged_on_the_way_is_said_so_and_a_second_try_works() {
-    let world = World::new();
-    let layout = image();
-    let image = world.push(&layout, "team/app:1");
-    let layers = layout.layers();
-    let large = layers[1].as_str();
+    let Pushed { world, layout, image, large } = pushed("team/app:1");
+    let large = large.as_str();
     let cases: [(&str, usize, Damage, &[&str]); 8] = [
         (
             large,
@@ -74,10 +87,7 @@ fn a_pinned_image_is_not_believed_to_be_another() {
 
 #[test]
 fn a_transfer_that_breaks_goes_on_where_it_was() {
-    let world = World::new();
-    let layout = image();
-    let image = world.push(&layout, "app:1");
-    let large = layout.layers()[1].clone();
+    let Pushed { world, layout, image, large } = pushed("app:1");
     world.proxy.damage(&large, 3, Damage::Break(1 << 20));
     assert_eq!(world.pull(&image).run().json()["digest"], layout.digest());
     let ranges: Vec<_> = world.proxy.seen(&large).into_iter().map(|seen| seen.range).collect();
@@ -92,10 +102,7 @@ fn a_transfer_that_breaks_goes_on_where_it_was() {
 
 #[test]
 fn a_registry_that_cannot_begin_in_the_middle_is_read_from_the_beginning() {
-    let world = World::new();
-    let layout = image();
-    let image = world.push(&layout, "app:1");
-    let large = layout.layers()[1].clone();
+    let Pushed { world, layout, image, large } = pushed("app:1");
     world.proxy.damage(&large, 1, Damage::Break(1 << 20));
     world.proxy.damage(&large, 99, Damage::IgnoreRange);
     assert_eq!(world.pull(&image).run().json()["digest"], layout.digest());
@@ -104,10 +111,7 @@ fn a_registry_that_cannot_begin_in_the_middle_is_read_from_the_beginning() {
 
 #[test]
 fn a_registry_that_goes_half_way_is_named_and_what_is_needed_comes_when_it_is_back() {
-    let mut world = World::new();
-    let layout = image();
-    let image = world.push(&layout, "app:1");
-    let large = layout.layers()[1].clone();
+    let Pushed { mut world, layout, image, large } = pushed("app:1");
     world.proxy.damage(&large, 99, Damage::Slow(64 << 10));
     let pull = world.pull(&image).spawn();
     ebbtide_tests::eventually("the layer is on its way", Duration::from_secs(20), || {
@@ -126,10 +130,7 @@ fn a_registry_that_goes_half_way_is_named_and_what_is_needed_comes_when_it_is_ba
 
 #[test]
 fn a_pull_goes_on_from_where_a_process_that_was_killed_had_come() {
-    let world = World::new();
-    let layout = image();
-    let image = world.push(&layout, "app:1");
-    let large = layout.layers()[1].clone();
+    let Pushed { world, layout, image, large } = pushed("app:1");
     world.proxy.damage(&large, 1, Damage::Stall(2 << 20));
     let pull = world.pull(&image).spawn();
     let draft = |bytes: u64| {
@@ -150,10 +151,7 @@ fn a_pull_goes_on_from_where_a_process_that_was_killed_had_come() {
 
 #[test]
 fn a_pull_that_is_interrupted_leaves_nothing() {
-    let world = World::new();
-    let layout = image();
-    let image = world.push(&layout, "app:1");
-    let large = layout.layers()[1].clone();
+    let Pushed { world, layout, image, large } = pushed("app:1");
     world.proxy.damage(&large, 1, Damage::Stall(2 << 20));
     let pull = world.pull(&image).spawn();
     ebbtide_tests::eventually("the layer is on its way", Duration::from_secs(20), || {
@@ -167,10 +165,8 @@ fn a_pull_that_is_interrupted_leaves_nothing() {
 
 #[tokio::test]
 async fn a_registry_that_falls_silent_or_trickles_does_not_hold_a_pull_for_ever() {
-    let world = World::new();
-    let layout = image();
-    let image = name(&world.push(&layout, "app:1"));
-    let large = layout.layers()[1].clone();
+    let Pushed { world, image, large, .. } = pushed("app:1");
+    let image = name(&image);
     let mut local = Local::new();
     local.config.stall = Duration::from_millis(500);
     world.proxy.damage(&large, 99, Damage::Stall(0));
