@@ -220,6 +220,8 @@ def test_a_file_that_is_not_there_is_an_error_with_its_path(box: Sandbox) -> Non
         with pytest.raises(SandboxFileError) as raised:
             read()
         assert raised.value.filepath == "/no/such"
-        assert raised.value.reason == "CWSANDBOX_FILE_NOT_FOUND"
+        assert (raised.value.reason, raised.value.code) == ("CWSANDBOX_FILE_NOT_FOUND", "NotFound")
+        assert raised.value.metadata["filepath"] == "/no/such"
+        assert raised.value.request_id
     with pytest.raises(SandboxFileError):
         box.write_file("/proc/nothing", b"").result()
