@@ -118,11 +118,15 @@ pub(super) fn id(directory: BorrowedFd<'_>) -> io::Result<u64> {
     Ok(args.tree)
 }
 
-/// The id of the file system that `directory` lies in.
-pub(super) fn fsid(directory: BorrowedFd<'_>) -> io::Result<[u8; 16]> {
+/// The id of the file system that `directory` lies in, as the kernel writes it.
+pub(super) fn uuid(directory: BorrowedFd<'_>) -> io::Result<String> {
     let mut info = FsInfo { max_id: 0, devices: 0, fsid: [0; 16], rest: [0; 992] };
     ioctl(directory, FS_INFO, &mut info)?;
-    Ok(info.fsid)
+    let byte = |(place, byte): (usize, &u8)| {
+        let hyphen = if [4, 6, 8, 10].contains(&place) { "-" } else { "" };
+        format!("{hyphen}{byte:02x}")
+    };
+    Ok(info.fsid.iter().enumerate().map(byte).collect())
 }
 
 /// Bounds what the subvolume that `directory` lies in may hold.

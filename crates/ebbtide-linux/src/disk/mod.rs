@@ -142,14 +142,14 @@ impl Pool {
             }
             _ => SysError::new("switch on the disk pool's quotas", error).into(),
         })?;
-        let fsid = btrfs::fsid(root.as_fd()).step(|| "read the disk pool's id")?;
+        let uuid = btrfs::uuid(root.as_fd()).step(|| "read the disk pool's id")?;
         Ok(Self {
             file: file.to_owned(),
             mount_at: mount_at.to_owned(),
             device: device.path,
             quota,
             root,
-            qgroups: Path::new("/sys/fs/btrfs").join(uuid(fsid)).join("qgroups"),
+            qgroups: Path::new("/sys/fs/btrfs").join(uuid).join("qgroups"),
             dropped: Dropped::default(),
         })
     }
@@ -270,18 +270,6 @@ impl Dropped {
             self.ids = Vec::new();
         }
     }
-}
-
-/// As the kernel writes the id of a file system.
-fn uuid(id: [u8; 16]) -> String {
-    let mut text = String::with_capacity(36);
-    for (place, byte) in id.iter().enumerate() {
-        if [4, 6, 8, 10].contains(&place) {
-            text.push('-');
-        }
-        text.push_str(&format!("{byte:02x}"));
-    }
-    text
 }
 
 fn open_file(path: &Path) -> io::Result<File> {

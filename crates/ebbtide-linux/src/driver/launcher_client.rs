@@ -11,9 +11,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::sync::{Mutex as AsyncMutex, Notify, oneshot, watch};
 
+use super::create::refused;
 use super::packets::Packets;
 use super::start_launcher::start_launcher;
-use super::{LinuxConfig, refused, unexpected};
+use super::{LinuxConfig, unexpected};
 use crate::protocol::{FromLauncher, SlotState, ToLauncher};
 
 /// How long one call may take; the slowest, a destroy, waits for the kernel to end the sandbox's processes.

@@ -2,6 +2,7 @@
 
 mod attention;
 mod capacity;
+mod create;
 mod exec;
 mod files;
 mod init_client;
@@ -26,7 +27,7 @@ use ebbtide_model::{ExitStatus, SandboxId, StopOptions};
 
 use crate::launcher::Arguments;
 use crate::main_log::{self, LogWatches};
-use crate::protocol::{Claim, Destroyed, FromLauncher, Refusal, SlotState, ToLauncher};
+use crate::protocol::{Destroyed, FromLauncher, SlotState, ToLauncher};
 use crate::root::RootBuilder;
 use crate::run_record::RunRecord;
 use crate::slot::SlotDirs;
@@ -135,47 +136,6 @@ impl LinuxDriver {
 }
 
 impl Inner {
-    async fn create(&self, plan: &SandboxPlan) -> Result<(), DriverError> {
-        let claim = self.claim(plan).await?;
-        // A resumed create finds what an earlier one has started.
-        if self.record(&plan.id) != RunRecord::Empty {
-            if let DeadMansSwitch::Daemon { .. } = plan.switch {
-                // One that has ended meanwhile is nobody's to attend to.
-                let _ = self.guard(&plan.id, plan.switch).await;
-            }
-            return Ok(());
-        }
-        let mut started = self.start(plan).await;
-        if claim == Claim::Existing && matches!(started, Err(DriverError::NotRunning(_))) {
-            // What an earlier create has claimed and never started is gone, with the launcher of that time.
-            self.destroy(&plan.id).await?;
-            self.claim(plan).await?;
-            started = self.start(plan).await;
-        }
-        if started.is_err() {
-            let _ = self.destroy(&plan.id).await;
-        }
-        started
-    }
-
-    /// Has a slot given to the sandbox.
-    async fn claim(&self, plan: &SandboxPlan) -> Result<Claim, DriverError> {
-        let claim = |seq| ToLauncher::Claim {
-            seq,
-            id: plan.id.clone(),
-            resources: plan.resources,
-            image: plan.image.clone(),
-        };
-        match self.launcher.call(claim).await? {
-            FromLauncher::Claimed { result: Ok(claim), .. } => {
-                self.launcher.track(&plan.id);
-                Ok(claim)
-            }
-            FromLauncher::Claimed { result: Err(refusal), .. } => Err(refused(refusal)),
-            other => Err(unexpected(&other)),
-        }
-    }
-
     fn log_path(&self, id: &SandboxId) -> PathBuf {
         self.log_dir.join(format!("{id}.log"))
     }
@@ -248,27 +208,6 @@ fn killed_now(record: RunRecord) -> Option<EndReport> {
 
 fn unexpected(message: &FromLauncher) -> DriverError {
     DriverError::Protocol(format!("{message:?}"))
-}
-
-/// A refusal of the launcher as the driver's error.
-fn refused(refusal: Refusal) -> DriverError {
-    match refusal {
-        Refusal::NoRoom(what) => DriverError::NoRoom { what },
-        Refusal::AboveCeiling { what: crate::protocol::Ceiling::Disk, asked, available } => {
-            DriverError::AboveCeiling { what: "disk", asked, available }
-        }
-        Refusal::AboveCeiling { what: crate::protocol::Ceiling::Layers, asked, available } => {
-            DriverError::AboveCeiling { what: "the image's number of layers", asked, available }
-        }
-        Refusal::ImageGone { missing } => DriverError::ImageGone { missing },
-        Refusal::Unsupported { missing, help } => DriverError::Unsupported { missing, help },
-        Refusal::Failed { step, errno }
-            if errno == libc::ENOSPC || errno == libc::EMFILE || errno == libc::EAGAIN =>
-        {
-            DriverError::NoRoom { what: format!("{step}: {}", std::io::Error::from_raw_os_error(errno)) }
-        }
-        Refusal::Failed { step, errno } => DriverError::io(step, std::io::Error::from_raw_os_error(errno)),
-    }
 }
 
 #[async_trait]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -10,15 +10,12 @@ use std::time::{Duration, Instant};
 use ebbtide_driver::LogStream;
 use ebbtide_model::{Command, ExitStatus};
 use rustix::event::epoll;
-use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
-use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatus, getsid, kill_process_group, wait, waitid,
-    waitpid,
-};
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process_group, wait, waitpid};
 
 use super::help::Helper;
 use super::identity::Identity;
+use super::processes::{kill_everybody, others_than_session};
 use super::server::{MAIN_STDERR, MAIN_STDOUT};
 use super::spawn::{Cage, Spawn, at};
 use super::streams::{Pipes, make_terminal};
@@ -233,11 +230,6 @@ impl Commands {
         }
     }
 
-    /// Kills every process of the sandbox.
-    pub(super) fn kill_all(&self) {
-        kill_everybody(Signal::KILL);
-    }
-
     /// Reaps whatever has ended; answers the commands among it.
     pub(super) fn reap(&mut self) -> Vec<(i32, ExitStatus)> {
         let mut ended = Vec::new();
@@ -259,25 +251,6 @@ impl Commands {
 
     pub(super) fn main_exit(&self) -> Option<ExitStatus> {
         self.main.as_ref().and_then(|main| main.exit)
-    }
-
-    /// Whether no process but init is left.
-    pub(super) fn none_left(&self) -> bool {
-        // Looks without taking the exit status of one that has just ended.
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        matches!(waitid(WaitId::All, options), Err(Errno::CHILD))
-    }
-
-    /// How many processes there are beside init.
-    pub(super) fn count(&self) -> u32 {
-        if self.none_left() {
-            return 0;
-        }
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let mut pids = String::new();
-        let _ = openat(self.cgroup(), "cgroup.procs", flags, Mode::empty())
-            .map(|file| File::from(file).read_to_string(&mut pids));
-        pids.lines().count() as u32
     }
 
     /// Writes what the main command has put out to its log.
@@ -329,22 +302,6 @@ impl Main {
         }
         true
     }
-}
-
-/// Every process of the namespace but init and those of a session.
-fn others_than_session(session: i32) -> Vec<i32> {
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    let is_other = |pid: &i32| {
-        let of = getsid(Pid::from_raw(*pid)).map(|of| of.as_raw_nonzero().get());
-        *pid > 1 && of != Ok(session)
-    };
-    pids.filter(is_other).collect()
-}
-
-/// Signals every process of the namespace but init.
-fn kill_everybody(signal: Signal) {
-    sys::kill_all(signal.as_raw());
 }
 
 fn exit_status(status: WaitStatus) -> Option<ExitStatus> {

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use rustix::event::epoll;
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
+use rustix::process::Signal;
 
+use super::processes::kill_everybody;
 use super::server::{FREEZER, Server};
 use crate::protocol::FromInit;
 
@@ -124,7 +126,7 @@ impl Server {
     pub(super) fn end_processes(&mut self, index: usize) {
         self.outlives_main = true;
         self.clearing.get_or_insert_default().push(index);
-        self.commands.kill_all();
+        kill_everybody(Signal::KILL);
         self.thaw(&FromInit::PauseFailed(Errno::CANCELED.raw_os_error()));
         // There may have been nobody.
         self.reap();

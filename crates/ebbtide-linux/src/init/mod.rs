@@ -13,6 +13,7 @@ mod identity;
 mod memory;
 mod mounted;
 mod names;
+mod processes;
 mod requests;
 mod server;
 mod setup;

@@ -15,10 +15,11 @@ use super::deserted::Unclaimed;
 use super::freezer::Freezer;
 use super::identity::Identity;
 use super::memory::Kills;
+use super::processes::none_left;
 use super::requests::{Connection, Connections};
 use super::spawn::Cage;
 use super::switch::Armed;
-use super::{mounted, names};
+use super::{mounted, names, processes};
 use crate::protocol::{FromInit, SpawnError, Start};
 use crate::run_record::{End, Run, RunRecord};
 use crate::sys::SignalFd;
@@ -183,7 +184,7 @@ impl Server {
         for (ended, status) in self.commands.reap() {
             self.connections.tell_exit(ended, status);
         }
-        if self.clearing.is_some() && self.commands.none_left() {
+        if self.clearing.is_some() && none_left() {
             for index in self.clearing.take().unwrap_or_default() {
                 self.answer(index, &FromInit::Done);
             }
@@ -196,7 +197,7 @@ impl Server {
             } else {
                 EndCause::MainExited
             });
-        } else if self.stop_deadline.is_some() && self.commands.none_left() {
+        } else if self.stop_deadline.is_some() && none_left() {
             self.over.get_or_insert(EndCause::Stopped);
         }
     }
@@ -256,7 +257,7 @@ impl Server {
             // After the signal, so that it is the first thing that a paused process hears of.
             self.thaw(&FromInit::NotRunning);
         }
-        if self.commands.none_left() {
+        if none_left() {
             self.over.get_or_insert(EndCause::Stopped);
         }
         self.arm_grace();
@@ -294,7 +295,7 @@ impl Server {
     /// Ends the main command if it still runs, records the end, and leaves the rest to the kernel, which ends
     /// every process of the namespace with its process 1.
     fn finish(mut self) -> i32 {
-        let processes = self.commands.count() + 1;
+        let processes = processes::count(self.commands.cgroup()) + 1;
         let exit = self.commands.finish();
         let cause = self.over.unwrap_or(EndCause::InitKilled);
         let report = EndReport { cause, exit, at: SystemTime::now() };

@@ -9,6 +9,7 @@ mod claims;
 mod disk_class;
 mod factory;
 mod namespace;
+mod pulse;
 mod roots;
 mod server;
 mod set_up;

@@ -13,6 +13,7 @@ use rustix::net::{SocketFlags, accept_with};
 use super::Arguments;
 use super::claims::Waiting;
 use super::disk_class::DiskClass;
+use super::pulse::Pulse;
 use super::roots::{Roots, SlotRoot};
 use super::slots::{Phase, Shell, Slot};
 use crate::cgroup::{self, Backend};
@@ -44,21 +45,6 @@ const LONELY: Duration = Duration::from_secs(5);
 pub(super) const TRIM_AFTER: Duration = Duration::from_secs(5);
 /// In place of a connection: nobody is to be told.
 const NOBODY: u64 = u64::MAX;
-
-/// A pipe that nothing is ever written to: its reading end is at its end once this process has ended.
-pub(super) struct Pulse {
-    /// For every init.
-    pub(super) read: OwnedFd,
-    /// Held for life, by nobody else.
-    _write: OwnedFd,
-}
-
-impl Pulse {
-    pub(super) fn make() -> rustix::io::Result<Self> {
-        let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-        Ok(Self { read, _write: write })
-    }
-}
 
 pub(crate) struct Launcher {
     pub(super) arguments: Arguments,

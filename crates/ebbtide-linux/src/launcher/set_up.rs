@@ -6,8 +6,9 @@ use std::sync::Arc;
 use rustix::event::epoll;
 
 use super::disk_class::DiskClass;
+use super::pulse::Pulse;
 use super::roots::Roots;
-use super::server::{Launcher, Pulse};
+use super::server::Launcher;
 use super::{Arguments, failed, namespace};
 use crate::cgroup;
 use crate::protocol::Refusal;

@@ -4,6 +4,7 @@
 //! The program is its own launcher: `/proc/self/exe internal-launcher` lands in `main` again.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod deserted;
 mod home;
 mod image;
 mod layers;
@@ -44,7 +45,7 @@ fn main() -> ExitCode {
                 .map_err(|failure| format!("{failure:?}").into())
         })
     }));
-    let own = pause::TESTS.iter().chain(receipt::TESTS);
+    let own = pause::TESTS.iter().chain(receipt::TESTS).chain(deserted::TESTS);
     trials.extend(own.map(|test| own_trial("host", None, test)));
     trials.extend(speed::TESTS.iter().map(|test| own_trial("speed", None, test).with_ignored_flag(true)));
     libtest_mimic::run(&arguments, trials).exit_code()

@@ -19,7 +19,6 @@ pub(crate) const TESTS: &[Test] = tests![
     a_slot_that_was_frozen_serves_the_next_sandbox,
     a_stopped_process_can_be_paused,
     code_inside_reaches_neither_its_freezer_nor_its_init,
-    slots_that_nobody_has_go_after_their_launchers_death,
 ];
 
 const GRACE: Duration = Duration::from_millis(500);
@@ -152,23 +151,5 @@ async fn code_inside_reaches_neither_its_freezer_nor_its_init(linux: &Linux) {
     assert_eq!(output(&driver, &plan.id, script).await, "0\n");
     // Init still counts.
     assert_eq!(driver.ended(&plan.id).await.unwrap().cause, EndCause::LifetimeExpired);
-    destroy(&driver, &plan.id).await;
-}
-
-async fn slots_that_nobody_has_go_after_their_launchers_death(linux: &Linux) {
-    let (driver, plan) = (driver(linux).await, sleeping(linux));
-    create(&driver, &plan).await;
-    drop(driver);
-    let others = |linux: &Linux| linux.processes().len() - 1;
-    assert!(others(linux) > 0, "no slot was made ahead");
-    linux.kill_launcher();
-    let gone = async {
-        while others(linux) > 0 {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), gone).await.unwrap();
-    let driver = linux.reconnect().await.unwrap();
-    assert_eq!(output(&driver, &plan.id, "echo there").await, "there\n");
     destroy(&driver, &plan.id).await;
 }
