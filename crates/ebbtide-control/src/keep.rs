@@ -198,7 +198,8 @@ pub(crate) async fn at_owner_end(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) {
     if !orphaned.is_orphaned() || !sandbox.peek(is_due) {
         return;
     }
-    let ending = Ending::new(TerminationReason::OwnerGone).with_message(orphaned.to_string());
+    // No words: its ownership tells who went, and init, which may be faster, has none either.
+    let ending = Ending::new(TerminationReason::OwnerGone);
     match clean_up_held(engine, sandbox, CleanUp::OwnerGone, ending).await {
         // It ends by itself: whoever watches it hears why.
         Ok(_) | Err(ControlError::NotRunning { .. } | ControlError::Driver(DriverError::NotRunning(_))) => {}

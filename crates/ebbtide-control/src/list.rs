@@ -20,6 +20,8 @@ pub struct ListFilter {
     pub tags: Vec<String>,
     /// This state alone, terminal or not.
     pub state: Option<State>,
+    /// Only those of this kind of ownership, by its name.
+    pub ownership: Option<&'static str>,
     /// Ended ones too. Without effect where `state` is given.
     pub show_terminated: bool,
     /// How many at most; 0 for the default, which is also the most.
@@ -36,7 +38,8 @@ impl ListFilter {
             Some(state) => record.state == state,
             None => self.show_terminated || !record.state.is_terminal(),
         };
-        state && has_tags(record, &self.tags)
+        let ownership = self.ownership.is_none_or(|kind| record.ownership.kind() == kind);
+        state && ownership && has_tags(record, &self.tags)
     }
 
     fn wants_ended(&self) -> bool {
@@ -84,6 +87,7 @@ pub(crate) fn page(
             principal,
             tags: &filter.tags,
             state: filter.state,
+            ownership: filter.ownership,
             after: after.as_ref(),
             descending: filter.descending,
             limit: size + 1,

@@ -8,6 +8,7 @@ use ebbtide_proto::MAX_MESSAGE_BYTES;
 use ebbtide_proto::coreweave::sandbox::v1::discovery_service_server::DiscoveryServiceServer;
 use ebbtide_proto::coreweave::sandbox::v1::sandbox_service_server::SandboxServiceServer;
 use ebbtide_proto::ebbtide::v1::ebbtide_service_server::EbbtideServiceServer;
+use ebbtide_proto::ebbtide::v1::lease_service_server::LeaseServiceServer;
 use hyper::body::Incoming;
 use tokio::sync::watch;
 use tonic::body::Body;
@@ -27,6 +28,7 @@ use crate::errors;
 use crate::gate::Stranger;
 use crate::health::{self, HealthServer, Pulse};
 use crate::large_answer::LargeAnswer;
+use crate::lease::Leases;
 use crate::sandboxes::Sandboxes;
 use crate::trace::Trace;
 use crate::{ServerConfig, ServerError, reflection};
@@ -45,6 +47,7 @@ pub(crate) enum Origin {
 pub(crate) struct Services {
     sandboxes: SandboxServiceServer<Sandboxes>,
     ebbtide: EbbtideServiceServer<Ebbtide>,
+    leases: LeaseServiceServer<Leases>,
     discovery: DiscoveryServiceServer<Discovery>,
     /// What every gRPC server has. Answers UNIMPLEMENTED for whatever else is asked for.
     standard: Routes,
@@ -67,6 +70,7 @@ impl Services {
             ebbtide: EbbtideServiceServer::from_arc(ebbtide)
                 .max_decoding_message_size(MAX_MESSAGE_BYTES)
                 .max_encoding_message_size(MAX_MESSAGE_BYTES),
+            leases: LeaseServiceServer::new(Leases::new(config, control.clone(), ending.clone())),
             discovery: DiscoveryServiceServer::new(Discovery::new(control.clone())),
             standard: reflection::add(standard)?.prepare(),
         })
@@ -110,6 +114,8 @@ impl Services {
             self.sandboxes.call(request)
         } else if service == EbbtideServiceServer::<Ebbtide>::NAME {
             self.ebbtide.call(request)
+        } else if service == LeaseServiceServer::<Leases>::NAME {
+            self.leases.call(request)
         } else if service == DiscoveryServiceServer::<Discovery>::NAME {
             self.discovery.call(request)
         } else {

@@ -2,12 +2,27 @@
 //! organisation of the API key that each request brings.
 
 use std::io;
+use std::sync::Arc;
 
 use ebbtide_model::{Invalid, OWNER_PID_ANNOTATION, OwnerProcess, Principal};
 use tokio::net::UnixStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Status};
 
 use crate::{errors, owner};
+
+/// The most leases that are held over one connection at a time. A process needs one.
+const LEASES: usize = 16;
+
+/// The places for leases of one connection.
+#[derive(Debug, Clone)]
+pub(crate) struct LeasePlaces(Arc<Semaphore>);
+
+impl Default for LeasePlaces {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(LEASES)))
+    }
+}
 
 /// Who makes a request.
 #[derive(Debug, Clone)]
@@ -15,18 +30,36 @@ pub(crate) struct Caller {
     pub(crate) principal: Principal,
     /// The user, of one who is on this machine.
     uid: Option<u32>,
+    /// The process that made the connection, where the kernel says so: not of one in another pid namespace. It may have
+    /// handed the connection on to a child, which does not make that the caller.
+    pub(crate) process: Option<OwnerProcess>,
+    places: LeasePlaces,
 }
 
 impl Caller {
     /// The one at the other end of a socket.
     pub(crate) fn local(stream: &UnixStream) -> io::Result<Self> {
-        let uid = stream.peer_cred()?.uid();
-        Ok(Self { principal: Principal::Uid(uid), uid: Some(uid) })
+        let peer = stream.peer_cred()?;
+        let (uid, pid) = (peer.uid(), peer.pid().filter(|pid| *pid > 0));
+        Ok(Self {
+            principal: Principal::Uid(uid),
+            uid: Some(uid),
+            process: pid.and_then(|pid| owner::identify(pid, uid)),
+            places: LeasePlaces::default(),
+        })
     }
 
     /// The owner of an API key.
-    pub(crate) fn remote(principal: Principal) -> Self {
-        Self { principal, uid: None }
+    pub(crate) fn remote(principal: Principal, places: LeasePlaces) -> Self {
+        Self { principal, uid: None, process: None, places }
+    }
+
+    /// A place for one more lease over its connection.
+    pub(crate) fn lease_place(&self) -> Result<OwnedSemaphorePermit, Invalid> {
+        Arc::clone(&self.places.0).try_acquire_owned().map_err(|_| {
+            let problem = format!("is one more than the {LEASES} that this connection holds");
+            Invalid::new("lease", problem, format!("at most {LEASES} on a connection"))
+        })
     }
 
     /// The caller of a request.

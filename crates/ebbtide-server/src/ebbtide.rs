@@ -13,11 +13,11 @@ use tracing::Instrument as _;
 
 use crate::caller::Caller;
 use crate::ending::Ending;
-use crate::{ServerConfig, errors, events, transfer};
+use crate::{ServerConfig, descriptions, errors, events, transfer};
 
 pub(crate) struct Ebbtide {
     pub(crate) control: Control,
-    shown: Shown,
+    pub(crate) shown: Shown,
     info: own::InfoResponse,
     pub(crate) ending: Ending,
     end_everything: watch::Sender<bool>,
@@ -77,6 +77,20 @@ impl EbbtideService for Ebbtide {
         let record = self.control.get(&caller.principal, &id).await.map_err(errors::control)?;
         let MadeOf { digest, command } = record.made_of.unwrap_or_default();
         Ok(Response::new(own::SandboxImageResponse { digest: digest.unwrap_or_default(), command }))
+    }
+
+    async fn describe(
+        &self,
+        request: Request<own::DescribeRequest>,
+    ) -> Result<Response<own::Description>, Status> {
+        descriptions::describe(self, request).await
+    }
+
+    async fn list_descriptions(
+        &self,
+        request: Request<own::ListDescriptionsRequest>,
+    ) -> Result<Response<own::ListDescriptionsResponse>, Status> {
+        descriptions::list(self, request).await
     }
 
     async fn events(

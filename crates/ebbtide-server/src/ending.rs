@@ -12,6 +12,11 @@ impl Ending {
         (sender, Self(receiver))
     }
 
+    /// Whether it is over.
+    pub(crate) fn has_begun(&self) -> bool {
+        *self.0.borrow()
+    }
+
     /// Waits for it. Safe to drop at the await.
     pub(crate) async fn begun(&mut self) {
         // A sender that is gone can only mean the same.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ebbtide_control::ControlError;
 use ebbtide_driver::{DriverError, FileError, FileErrorKind};
-use ebbtide_model::{ErrorReason, Invalid};
+use ebbtide_model::{ErrorReason, Holder, Invalid, SandboxId};
 use ebbtide_proto::{CreateFields, ERROR_DOMAIN, MAX_MESSAGE_BYTES, RUNNER_ID, Refusal};
 use tonic::codegen::http::{HeaderMap, Response};
 use tonic::{Code, Status};
@@ -23,8 +23,17 @@ pub(crate) fn control(error: ControlError) -> Status {
         ControlError::AboveCapacity { ref field, .. } => {
             status(error.reason(), &error.to_string(), Some(field))
         }
+        ControlError::Owned { ref id, ref by } => owned(&error, id, by),
         error => status(error.reason(), &error.to_string(), None),
     }
+}
+
+/// Clients say who it is.
+fn owned(error: &ControlError, id: &SandboxId, by: &Holder) -> Status {
+    let metadata = [("sandbox_id", id.to_string()), ("owner", shortened(&by.to_string()))];
+    let metadata: HashMap<_, _> = metadata.map(|(key, value)| (key.to_owned(), value)).into();
+    let details = ErrorDetails::with_error_info(error.reason().as_str(), ERROR_DOMAIN, metadata);
+    Status::with_error_details(code(error.reason()), shortened(&error.to_string()), details)
 }
 
 /// As [`control`]; a refused field is named as the caller of a create wrote it.

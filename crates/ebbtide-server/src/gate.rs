@@ -11,7 +11,7 @@ use tonic::codegen::http::HeaderMap;
 use tonic::codegen::http::header::AUTHORIZATION;
 use tracing::warn;
 
-use crate::caller::Caller;
+use crate::caller::{Caller, LeasePlaces};
 use crate::errors;
 use crate::keys::{Keys, Presented};
 
@@ -37,6 +37,7 @@ pub(crate) struct Stranger {
     gate: Gate,
     address: SocketAddr,
     known: watch::Sender<bool>,
+    places: LeasePlaces,
 }
 
 /// That a request was let in, which holds for as long as its key is known.
@@ -73,7 +74,12 @@ impl Gate {
 
     /// One who has connected.
     pub(crate) fn stranger(&self, address: SocketAddr) -> Stranger {
-        Stranger { gate: self.clone(), address, known: watch::Sender::new(false) }
+        Stranger {
+            gate: self.clone(),
+            address,
+            known: watch::Sender::new(false),
+            places: LeasePlaces::default(),
+        }
     }
 
     /// Counts something that was refused, and says so now and then.
@@ -110,7 +116,10 @@ impl Stranger {
             return refuse("the API key is not known or has been revoked");
         };
         self.known.send_if_modified(|known| !std::mem::replace(known, true));
-        Ok((Caller::remote(principal), Admission { keys: Arc::clone(keys), presented, changes }))
+        Ok((
+            Caller::remote(principal, self.places.clone()),
+            Admission { keys: Arc::clone(keys), presented, changes },
+        ))
     }
 
     /// Waits until a request of this connection has brought a key.

@@ -3,6 +3,8 @@
 use std::fs;
 
 use ebbtide_model::{Invalid, OWNER_PID_ANNOTATION, OWNER_START_TIME_ANNOTATION, OwnerProcess};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 /// Checks that `owner` is alive, is the process that was meant, and belongs to user `uid`.
 ///
@@ -40,6 +42,21 @@ pub(crate) fn check(owner: OwnerProcess, uid: u32) -> Result<(), Invalid> {
     Ok(())
 }
 
+/// The process `pid`, which user `uid` is; `None` where it has ended, or is another's by now.
+pub(crate) fn identify(pid: i32, uid: u32) -> Option<OwnerProcess> {
+    let pidfd = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
+    let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).ok();
+    let (owner, start_time) = (effective_uid(&read("status")?)?, start_time(&read("stat")?)?);
+    // Alive after both were read, so they were of the process that the descriptor is of.
+    let ended = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&Timespec::default())).ok()? > 0;
+    let process = OwnerProcess { pid: u32::try_from(pid).ok()?, start_time };
+    (!ended && owner == uid).then_some(process)
+}
+
+fn effective_uid(status: &str) -> Option<u32> {
+    status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_whitespace().nth(1)?.parse().ok()
+}
+
 fn real_uid(status: &str) -> Option<u32> {
     status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_whitespace().next()?.parse().ok()
 }
@@ -67,6 +84,18 @@ mod tests {
     #[test]
     fn ones_own_process_is_accepted() {
         check(myself(), my_uid()).unwrap();
+    }
+
+    #[test]
+    fn a_peer_is_identified_while_it_lives_and_as_its_own_user() {
+        let me = std::process::id() as i32;
+        assert_eq!(identify(me, my_uid()), Some(myself()));
+        assert_eq!(identify(me, my_uid() + 1), None);
+        assert_eq!(identify(i32::MAX, my_uid()), None);
+        let mut ended = std::process::Command::new("true").spawn().unwrap();
+        let pid = ended.id() as i32;
+        ended.wait().unwrap();
+        assert_eq!(identify(pid, my_uid()), None);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::caller::Caller;
 use crate::ending::Ending;
-use crate::{ServerConfig, errors, exec, files, logs};
+use crate::{ServerConfig, errors, exec, files, lease, logs};
 
 const DEFAULT_PAGE_SIZE: usize = 1000;
 const MAX_PAGE_SIZE: usize = 10_000;
@@ -42,6 +42,7 @@ impl SandboxService for Sandboxes {
         request: Request<wire::CreateSandboxRequest>,
     ) -> Result<Response<wire::Sandbox>, Status> {
         let caller = Caller::from_request(&request)?;
+        let lease = lease::token(&request);
         let wire::CreateSandboxRequest { sandbox, request_id } = request.into_inner();
         let fields = CreateFields::of(sandbox.as_ref());
         let refused = |error: ControlError| errors::create(error, fields);
@@ -51,7 +52,11 @@ impl SandboxService for Sandboxes {
         if let Some(process) = owner {
             caller.check_owner(process).map_err(|invalid| refused(invalid.into()))?;
         }
-        let record = self.control.create(&caller.principal, spec, &request_id).await.map_err(refused)?;
+        let record = self
+            .control
+            .create_under(&caller.principal, spec, &request_id, lease.as_deref())
+            .await
+            .map_err(refused)?;
         Ok(Response::new(self.message(record)))
     }
 
@@ -210,5 +215,6 @@ fn list_filter(request: wire::ListSandboxesRequest) -> Result<Option<ListFilter>
         page_size,
         page_token: request.page_token,
         descending,
+        ownership: None,
     }))
 }

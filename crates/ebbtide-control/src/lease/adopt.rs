@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ebbtide_driver::DriverError;
 use ebbtide_model::{Holder, OwnerProcess, Ownership, Principal, SandboxRecord, State};
+use tokio::sync::MutexGuard;
 use tracing::info;
 
 use super::guard;
@@ -54,6 +55,7 @@ pub(super) async fn adopt(
         },
     };
     let Found::Live(sandbox) = found else { return Err(not_running(&found.record())) };
+    let changing = sandbox.changing.lock().await;
     let (record, taken) = take(engine, &sandbox, holder.as_ref())?;
     match taken {
         Taken::Yes => {}
@@ -62,7 +64,7 @@ pub(super) async fn adopt(
     }
     info!(sandbox = %sandbox.id, ownership = %record.ownership, "adopted");
     fail_point!("adopt.guard.before");
-    let guarded = settle(engine, &sandbox, &record).await;
+    let guarded = settle(engine, &sandbox, &record, changing).await;
     fail_point!("adopt.guard.after");
     guarded
 }
@@ -100,6 +102,7 @@ pub(super) async fn detach(
         Found::Live(sandbox) => sandbox,
         Found::Ended(record) => return Err(not_running(&record)),
     };
+    let changing = sandbox.changing.lock().await;
     fail_point!("detach.intent.before");
     let record = sandbox.change(&engine.store, |record| {
         if can_be_owned(record.state) && record.ownership != Ownership::Detached {
@@ -112,7 +115,7 @@ pub(super) async fn detach(
     }
     info!(sandbox = %sandbox.id, "detached");
     fail_point!("detach.guard.before");
-    let guarded = settle(engine, &sandbox, &record).await;
+    let guarded = settle(engine, &sandbox, &record, changing).await;
     fail_point!("detach.guard.after");
     guarded
 }
@@ -139,12 +142,15 @@ async fn settle(
     engine: &Arc<Engine>,
     sandbox: &Arc<Sandbox>,
     record: &SandboxRecord,
+    changing: MutexGuard<'_, ()>,
 ) -> Result<SandboxRecord, ControlError> {
     attend(engine, sandbox);
     if !matches!(record.state, State::Running | State::Paused) {
         return Ok(sandbox.record());
     }
-    match guard::renew(engine, sandbox).await {
+    let guarded = guard::renew_held(engine, sandbox).await;
+    drop(changing);
+    match guarded {
         Ok(()) => Ok(sandbox.record()),
         Err(ControlError::Driver(DriverError::NotRunning(_) | DriverError::NotFound(_))) => {
             let mut record = sandbox.record();

@@ -45,7 +45,13 @@ fn of_holder(by: &Holder, record: &SandboxRecord, limits: &Limits) -> DeadMansSw
 /// # Errors
 /// [`DriverError::NotRunning`] where its end has begun.
 pub(crate) async fn renew(engine: &Engine, sandbox: &Sandbox) -> Result<(), ControlError> {
-    with(engine, sandbox, |record| replacement(record, &engine.config.limits)).await
+    let _changing = sandbox.changing.lock().await;
+    renew_held(engine, sandbox).await
+}
+
+/// As [`renew`], by one who holds [`Sandbox::changing`].
+pub(super) async fn renew_held(engine: &Engine, sandbox: &Sandbox) -> Result<(), ControlError> {
+    tell(engine, sandbox, |record| replacement(record, &engine.config.limits)).await
 }
 
 /// Gives a sandbox that runs the switch that `choose` names of its record as it is then.
@@ -54,7 +60,15 @@ pub(super) async fn with(
     sandbox: &Sandbox,
     choose: impl FnOnce(&SandboxRecord) -> Option<DeadMansSwitch>,
 ) -> Result<(), ControlError> {
-    let _one_at_a_time = sandbox.changing.lock().await;
+    let _changing = sandbox.changing.lock().await;
+    tell(engine, sandbox, choose).await
+}
+
+async fn tell(
+    engine: &Engine,
+    sandbox: &Sandbox,
+    choose: impl FnOnce(&SandboxRecord) -> Option<DeadMansSwitch>,
+) -> Result<(), ControlError> {
     match sandbox.peek(choose) {
         Some(switch) => engine.ask("guard a sandbox", engine.driver.guard(&sandbox.id, switch)).await,
         None => Ok(()),

@@ -133,7 +133,7 @@ pub(super) fn open(
 }
 
 /// The lease that `token` proves, held again: by its owner elsewhere who comes back, or once more by its local process.
-pub(super) fn resume(
+pub(super) async fn resume(
     engine: &Arc<Engine>,
     principal: &Principal,
     process: Option<OwnerProcess>,
@@ -156,19 +156,21 @@ pub(super) fn resume(
     }
     let held = HeldLease::new(engine, holder, id, LeaseToken::told(token), hold);
     if !is_local {
-        own_again(engine, &held)?;
+        own_again(engine, &held).await?;
         info!(lease = %held.id, "its owner has come back");
     }
     Ok(held)
 }
 
 /// What had lost its connection to this owner has its owner again.
-fn own_again(engine: &Engine, held: &HeldLease) -> Result<(), ControlError> {
+async fn own_again(engine: &Engine, held: &HeldLease) -> Result<(), ControlError> {
     let is_theirs = |ownership: &Ownership| {
         matches!(ownership, Ownership::Orphaned { by, why: OrphanReason::ConnectionLost, .. }
             if by.lease.as_ref() == Some(&held.id))
     };
     for sandbox in engine.select(|record| is_theirs(&record.ownership)) {
+        // Whoever cleans it up at this moment has either done so or hears that it has its owner.
+        let _changing = sandbox.changing.lock().await;
         sandbox.change(&engine.store, |record| {
             if !can_be_owned(record.state) || !is_theirs(&record.ownership) {
                 return;

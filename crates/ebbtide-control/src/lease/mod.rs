@@ -48,13 +48,13 @@ impl Control {
     ///
     /// # Errors
     /// When the token is not known: forged, of another caller, released, or away for too long.
-    pub fn resume_lease(
+    pub async fn resume_lease(
         &self,
         principal: &Principal,
         process: Option<OwnerProcess>,
         token: &str,
     ) -> Result<HeldLease, ControlError> {
-        hold::resume(self.engine(), principal, process, token)
+        hold::resume(self.engine(), principal, process, token).await
     }
 
     /// Who holds the lease that `token` proves; `None` where none of the caller's does.

@@ -194,12 +194,24 @@ async fn clean_up(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>, orphaned: Owners
         () = sleep_until(due) => {}
     }
     while !sandbox.peek(is_another) {
-        keep::at_owner_end(engine, sandbox).await;
+        if matches!(sandbox.state(), State::Pending | State::Creating) {
+            end_unmade(engine, sandbox, &orphaned).await;
+        } else {
+            keep::at_owner_end(engine, sandbox).await;
+        }
         tokio::select! {
             biased;
             _ = changes.wait_for(is_another) => return,
             () = sleep(AGAIN) => {}
         }
+    }
+}
+
+/// Ends an orphan that is not made yet: nothing of it could be kept.
+async fn end_unmade(engine: &Engine, sandbox: &Sandbox, orphaned: &Ownership) {
+    let _changing = sandbox.changing.lock().await;
+    if sandbox.peek(|record| record.ownership == *orphaned) {
+        must_end(engine, sandbox, &Ending::new(TerminationReason::OwnerGone)).await;
     }
 }
 

@@ -16,6 +16,7 @@ pub(crate) struct Cursor<'a> {
     pub(crate) principal: &'a Principal,
     pub(crate) tags: &'a [String],
     pub(crate) state: Option<State>,
+    pub(crate) ownership: Option<&'static str>,
     /// The last id of the page before.
     pub(crate) after: Option<&'a SandboxId>,
     pub(crate) descending: bool,
@@ -60,6 +61,7 @@ pub(super) fn page(connection: &Connection, cursor: &Cursor<'_>) -> Answer<Vec<S
          WHERE ended IS NOT NULL AND principal = :principal
              AND (:after IS NULL OR id {beyond} :after)
              AND (:state IS NULL OR state = :state)
+             AND (:ownership IS NULL OR ownership ->> 'kind' = :ownership)
              AND NOT EXISTS (
                  SELECT 1 FROM json_each(:tags) AS wanted
                  WHERE wanted.value NOT IN (SELECT value FROM json_each(sandbox.tags)))
@@ -70,6 +72,7 @@ pub(super) fn page(connection: &Connection, cursor: &Cursor<'_>) -> Answer<Vec<S
         ":principal": cursor.principal.to_string(),
         ":after": cursor.after.map(SandboxId::as_str),
         ":state": cursor.state.map(State::as_str),
+        ":ownership": cursor.ownership,
         ":tags": json(&cursor.tags)?,
         ":limit": i64::try_from(cursor.limit).unwrap_or(i64::MAX),
     };

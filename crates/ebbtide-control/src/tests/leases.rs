@@ -157,9 +157,9 @@ async fn the_stream_of_a_local_owner_may_end_and_its_token_stays_good_for_as_lon
     let control = home.open().await;
     assert_eq!(control.get(&ME, &id).await.unwrap().ownership.kind(), "owned");
     control.create_under(&ME, idle(), "", Some(&token)).await.unwrap();
-    assert!(control.resume_lease(&ME, Some(me()), &token).unwrap().is_local());
+    assert!(control.resume_lease(&ME, Some(me()), &token).await.unwrap().is_local());
     let forked = OwnerProcess { pid: 1, ..me() };
-    let refused = control.resume_lease(&ME, Some(forked), &token).unwrap_err();
+    let refused = control.resume_lease(&ME, Some(forked), &token).await.unwrap_err();
     assert_eq!(reason(refused), ErrorReason::LeaseInvalid);
     processes.end(me());
     assert_eq!(orphaned_how(&owned_as(&control, &id, "orphaned").await), OrphanReason::ProcessEnded);
@@ -175,11 +175,11 @@ async fn an_owner_elsewhere_that_comes_back_in_time_owns_again_what_it_owned() {
     assert_eq!(switch(&home, &id), DeadMansSwitch::Daemon { grace: Duration::from_secs(60) });
     drop(lease);
     assert_eq!(orphaned_how(&owned_as(&control, &id, "orphaned").await), OrphanReason::ConnectionLost);
-    let lease = control.resume_lease(&ME, None, &token).unwrap();
+    let lease = control.resume_lease(&ME, None, &token).await.unwrap();
     assert_eq!(control.get(&ME, &id).await.unwrap().ownership.kind(), "owned");
     assert_eq!(lease.token().expose(), token);
     // What the old stream does from now on is of no matter.
-    let again = control.resume_lease(&ME, None, &token).unwrap();
+    let again = control.resume_lease(&ME, None, &token).await.unwrap();
     drop(lease);
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(control.get(&ME, &id).await.unwrap().ownership.kind(), "owned");
@@ -210,7 +210,7 @@ async fn an_owner_elsewhere_that_comes_back_too_late_is_refused() {
     drop(lease);
     let ended = wait(&control, &id).await;
     assert_eq!(ended.reason, Some(TerminationReason::OwnerGone));
-    let refused = control.resume_lease(&ME, None, &token).unwrap_err();
+    let refused = control.resume_lease(&ME, None, &token).await.unwrap_err();
     assert_eq!(reason(refused), ErrorReason::LeaseInvalid);
     assert!(!control.engine().store.has_lease(&lease_id));
 }
@@ -224,7 +224,7 @@ async fn a_lease_that_is_let_go_orphans_and_its_token_proves_nothing_any_more() 
     lease.release();
     assert_eq!(orphaned_how(&owned_as(&control, &id, "orphaned").await), OrphanReason::Released);
     for refused in [
-        control.resume_lease(&ME, None, &token).map(drop).unwrap_err(),
+        control.resume_lease(&ME, None, &token).await.map(drop).unwrap_err(),
         control.create_under(&ME, idle(), "", Some(&token)).await.map(drop).unwrap_err(),
         control.adopt(&ME, &id, &Adopter::Lease(token.clone())).await.map(drop).unwrap_err(),
     ] {
@@ -242,12 +242,12 @@ async fn a_forged_token_and_one_of_another_organisation_prove_nothing() {
     let id = make(&control, idle(), &lease).await;
     let token = lease.token().expose();
     for forged in ["", "x", &token[1..], &token.to_uppercase(), &"0".repeat(64), lease.id().as_str()] {
-        let error = control.resume_lease(&ME, None, forged).map(drop).unwrap_err();
+        let error = control.resume_lease(&ME, None, forged).await.map(drop).unwrap_err();
         assert_eq!(reason(error), ErrorReason::LeaseInvalid, "{forged}");
         let error = control.create_under(&ME, idle(), "", Some(forged)).await.unwrap_err();
         assert_eq!(reason(error), ErrorReason::LeaseInvalid, "{forged}");
     }
-    let theirs = control.resume_lease(&SOMEBODY_ELSE, None, token).map(drop).unwrap_err();
+    let theirs = control.resume_lease(&SOMEBODY_ELSE, None, token).await.map(drop).unwrap_err();
     assert_eq!(reason(theirs), ErrorReason::LeaseInvalid);
     let theirs = control.create_under(&SOMEBODY_ELSE, idle(), "", Some(token)).await.unwrap_err();
     assert_eq!(reason(theirs), ErrorReason::LeaseInvalid);
@@ -280,7 +280,7 @@ async fn a_create_whose_lease_was_lost_meanwhile_is_born_an_orphan_and_found_by_
     assert_eq!(orphaned_how(&record.ownership), OrphanReason::ConnectionLost);
     let id = record.id.as_str();
     reach(&control, id, State::Running).await;
-    let _lease = control.resume_lease(&ME, None, &token).unwrap();
+    let _lease = control.resume_lease(&ME, None, &token).await.unwrap();
     assert_eq!(control.get(&ME, id).await.unwrap().ownership.kind(), "owned");
     control.shutdown().await.unwrap();
 }
@@ -367,7 +367,7 @@ async fn an_orphan_that_is_adopted_lives_on_and_its_first_owner_has_lost_it() {
     let adopted = control.adopt(&ME, &id, &adopter).await.unwrap();
     assert!(matches!(&adopted.ownership, Ownership::Owned { by, adopted: true } if by.label == "the second"));
     assert!(matches!(switch(&home, &id), DeadMansSwitch::Process { process, .. } if process == me()));
-    let _first = control.resume_lease(&ME, None, &token).unwrap();
+    let _first = control.resume_lease(&ME, None, &token).await.unwrap();
     tokio::time::sleep(Duration::from_millis(500)).await;
     let record = control.get(&ME, &id).await.unwrap();
     assert_eq!((record.state, record.ownership), (State::Running, adopted.ownership));
@@ -485,7 +485,7 @@ async fn a_daemon_that_was_away_does_not_shorten_the_grace_of_an_owner_elsewhere
     let control = home.open().await;
     assert_eq!(orphaned_how(&owned_as(&control, &owned, "orphaned").await), OrphanReason::ConnectionLost);
     tokio::time::sleep(Duration::from_millis(100)).await;
-    let lease = control.resume_lease(&ME, None, &token).unwrap();
+    let lease = control.resume_lease(&ME, None, &token).await.unwrap();
     tokio::time::sleep(Duration::from_millis(400)).await;
     for id in [&owned, &lost] {
         let record = control.get(&ME, id).await.unwrap();
@@ -496,7 +496,7 @@ async fn a_daemon_that_was_away_does_not_shorten_the_grace_of_an_owner_elsewhere
     crash(control).await;
     tokio::time::sleep(Duration::from_millis(400)).await;
     let control = home.open().await;
-    let lease = control.resume_lease(&ME, None, &token).unwrap();
+    let lease = control.resume_lease(&ME, None, &token).await.unwrap();
     assert_eq!(owned_as(&control, &lost, "owned").await.kind(), "owned");
     drop(lease);
     assert_eq!(wait(&control, &lost).await.reason, Some(TerminationReason::OwnerGone));

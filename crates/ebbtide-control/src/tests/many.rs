@@ -63,7 +63,15 @@ async fn a_hundred_thousand_ended_records_cost_a_start_a_page_and_a_sweep_no_mor
         found
     };
     assert_eq!(cost("start", 0, &|| store.live().unwrap().len()), 0);
-    let cursor = Cursor { principal: &ME, tags: &[], state: None, after: None, descending: true, limit: 100 };
+    let cursor = Cursor {
+        principal: &ME,
+        tags: &[],
+        state: None,
+        ownership: None,
+        after: None,
+        descending: true,
+        limit: 100,
+    };
     assert_eq!(cost("page", 100, &|| store.page(&cursor).unwrap().len()), 100);
     let last = store.page(&cursor).unwrap().pop().unwrap().id;
     let next = Cursor { after: Some(&last), ..cursor };

@@ -10,6 +10,7 @@ mod events;
 mod exec;
 mod files;
 mod idle;
+mod leases;
 mod lifecycle;
 mod listing;
 mod logs;

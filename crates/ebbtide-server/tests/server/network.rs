@@ -65,7 +65,7 @@ fn network(keys: Keys) -> NetworkConfig {
 pub(crate) type Keyed = InterceptedService<Channel, Bearer>;
 
 #[derive(Clone)]
-pub(crate) struct Bearer(Option<String>);
+pub(crate) struct Bearer(pub(crate) Option<String>);
 
 impl tonic::service::Interceptor for Bearer {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
