@@ -3,7 +3,7 @@
 //! Each is made by whoever holds [`Sandbox::changing`], since the driver is told of it too, and two of them must not
 //! overtake each other between the driver and the record. One that is ending is past all of this.
 
-use ebbtide_model::{Event, Holder, Ownership, PauseReason, SandboxRecord, State};
+use ebbtide_model::{Event, Holder, KeepAs, Ownership, PauseReason, SandboxRecord, State};
 
 use tokio::time::Instant;
 
@@ -39,12 +39,18 @@ impl Sandbox {
     pub(crate) fn keep(
         &self,
         store: &Store,
+        what: KeepAs,
         ownership: impl FnOnce(Option<Holder>) -> Ownership,
     ) -> Result<SandboxRecord, LedgerError> {
         self.transition(|record| {
             if !matches!(record.state, State::Running | State::Paused) {
                 return Ok(());
             }
+            (record.state, record.paused) = match what {
+                KeepAs::Running => (record.state, record.paused),
+                KeepAs::Paused => (State::Paused, Some(PauseReason::Kept)),
+                KeepAs::Files => (State::Running, None),
+            };
             record.ownership = ownership(record.ownership.holder().cloned());
             record.spec.main.env.values_mut().for_each(String::clear);
             store.record_kept(record)

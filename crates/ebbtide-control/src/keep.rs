@@ -8,17 +8,18 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use ebbtide_driver::clean_up::preserve;
 use ebbtide_driver::{DeadMansSwitch, DriverError};
 use ebbtide_model::{
-    Holder, Keep, KeepAs, Limits, Ownership, PauseReason, Policy, SandboxRecord, State, TerminationReason,
+    Holder, Keep, KeepAs, Limits, Ownership, Policy, SandboxRecord, State, TerminationReason,
 };
 use tokio::time::{Instant, sleep_until};
 
+use crate::ControlError;
 use crate::engine::Engine;
 use crate::failpoint::fail_point;
 use crate::sandbox::{Ending, Sandbox, instant};
 use crate::store::now;
-use crate::{ControlError, pause};
 
 /// A clean-up that nobody asked for by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,28 +158,18 @@ async fn keep(
     kept: impl FnOnce(Option<Holder>) -> Ownership,
 ) -> Result<SandboxRecord, ControlError> {
     fail_point!("keep.driver.before");
-    guard(engine, sandbox, until).await?;
-    match what {
-        KeepAs::Running => {}
-        KeepAs::Paused => drop(pause::freeze(engine, sandbox, PauseReason::Kept).await?),
-        KeepAs::Files => {
-            engine.ask("end what runs in it", engine.driver.end_processes(&sandbox.id)).await?;
-            // Nothing is left in it to be frozen, and its files are to be had.
-            pause::thaw(engine, sandbox).await?;
-        }
+    let left = until.duration_since(now()).unwrap_or_default();
+    // If no daemon is there for as long as it is to be kept, it ends by itself.
+    let switch = DeadMansSwitch::Daemon { grace: left.max(engine.config.limits.daemon_grace) };
+    let preserve = preserve(engine.driver.as_ref(), &sandbox.id, what, switch);
+    if !engine.ask("keep a sandbox", preserve).await? {
+        return Err(ControlError::NotRunning { id: sandbox.id.clone(), state: sandbox.state() });
     }
     fail_point!("keep.driver.after");
-    let record = sandbox.keep(&engine.store, kept)?;
+    let record = sandbox.keep(&engine.store, what, kept)?;
     fail_point!("keep.record.after");
     tracing::info!(%what, "kept");
     Ok(record)
-}
-
-/// Makes it end by itself if no daemon is there for as long as it is to be kept.
-pub(crate) async fn guard(engine: &Engine, sandbox: &Sandbox, until: SystemTime) -> Result<(), ControlError> {
-    let left = until.duration_since(now()).unwrap_or_default();
-    let switch = DeadMansSwitch::Daemon { grace: left.max(engine.config.limits.daemon_grace) };
-    engine.ask("guard a sandbox", engine.driver.guard(&sandbox.id, switch)).await
 }
 
 /// The grace of an orphan is over: ends it or keeps it, once nobody uses it any more. Without effect if somebody has

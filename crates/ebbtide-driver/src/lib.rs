@@ -4,6 +4,7 @@
 //! restart of the process that uses it, and everything it lists it can destroy, as often as it is asked to.
 
 mod capacity;
+pub mod clean_up;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod end;

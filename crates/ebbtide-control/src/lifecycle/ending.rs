@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use ebbtide_driver::{DestroyOutcome, DriverError, EndReport};
-use ebbtide_model::{Receipt, StopOptions};
+use ebbtide_driver::{DestroyOutcome, EndReport, clean_up};
+use ebbtide_model::Receipt;
 use tokio::time::{Instant, sleep_until};
 
 use super::verdict;
 use super::{Backoff, complain, must_write};
-use crate::ControlError;
 use crate::engine::Engine;
 use crate::failpoint::fail_point;
 use crate::keep;
@@ -60,6 +59,7 @@ pub(super) async fn release(
 /// Step *driver*: asks it to end and waits, until it has ended, its grace period (which may be shortened meanwhile)
 /// is over, or there is none.
 async fn grace(engine: &Engine, sandbox: &Sandbox) -> Option<EndReport> {
+    let driver = engine.driver.as_ref();
     let mut kill_at = sandbox.kill_at();
     let mut backoff = Backoff::new(&engine.config.timing);
     loop {
@@ -69,23 +69,21 @@ async fn grace(engine: &Engine, sandbox: &Sandbox) -> Option<EndReport> {
             return None;
         }
         fail_point!("stop.driver.before");
-        let asked =
-            engine.ask("stop a sandbox", engine.driver.stop(&sandbox.id, StopOptions { grace })).await;
+        let asked = engine.ask("stop a sandbox", clean_up::ask_to_end(driver, &sandbox.id, grace)).await;
         fail_point!("stop.driver.after");
         match asked {
-            Err(ControlError::Driver(DriverError::NotFound(_))) => return None,
+            Ok(false) => return None,
             Err(error) => {
                 complain(sandbox, "stop it", &error);
                 backoff.wait(&sandbox.retry).await;
                 continue;
             }
-            Ok(()) => {}
+            Ok(true) => {}
         }
         tokio::select! {
             biased;
-            answer = engine.driver.ended(&sandbox.id) => match answer {
-                Ok(report) => return Some(report),
-                Err(DriverError::NotFound(_)) => return None,
+            answer = clean_up::await_end(driver, &sandbox.id) => match answer {
+                Ok(report) => return report,
                 Err(error) => {
                     complain(sandbox, "wait for its end", &error);
                     backoff.wait(&sandbox.retry).await;

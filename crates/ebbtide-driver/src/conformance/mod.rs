@@ -15,6 +15,7 @@
 
 mod adopt;
 mod attention;
+mod clean_up;
 mod context;
 mod create;
 mod deadline;
@@ -150,6 +151,8 @@ checks! {
     pause: paused_commands_wait_and_go_on, nothing_is_started_in_a_paused_sandbox, pause_outlives_the_daemon,
         pause_comes_too_late_for_the_end, deadline_fires_while_paused, owners_death_ends_a_paused_sandbox,
         stop_resumes_what_is_paused, stop_without_grace_kills_what_is_paused, destroy_ends_a_paused_sandbox;
+    clean_up: clean_up_comes_to_its_outcome_whatever_it_finds,
+        what_a_clean_up_preserves_is_there_until_another_ends_it;
     log: log_has_both_streams_of_the_main_command_and_no_others, large_log_is_intact,
         log_of_no_main_command_is_empty, log_reader_is_woken, log_is_read_by_several_at_their_own_pace,
         log_goes_on_without_a_daemon, log_is_kept_until_it_is_forgotten, seek_finds_any_place_of_a_log;

@@ -145,6 +145,9 @@ faults! {
     EveryKillIsWantOfMemory => want_of_memory_is_told: "cause of another kill: OutOfMemory",
     EmptyReceipt => receipt_tells_what_was_released_and_how: "the receipt is",
 
+    GoneStopIsUntyped => clean_up_comes_to_its_outcome_whatever_it_finds: "never was: \"the sandbox runtime",
+    PauseAgainThaws => what_a_clean_up_preserves_is_there_until_another_ends_it: "phase of one kept paused",
+
     ExecOutputInTheLog => log_has_both_streams_of_the_main_command_and_no_others: "10, 115, 116, 97, 114, 116, 101, 100, 10]",
     LogStreamsMixed => log_has_both_streams_of_the_main_command_and_no_others: "stdout: [111, 117, 116, 10, 101",
     LogTimesLost => log_has_both_streams_of_the_main_command_and_no_others: "times: ",

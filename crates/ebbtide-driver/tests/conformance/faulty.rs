@@ -196,6 +196,9 @@ impl Driver for Faulty {
         };
         match self.inner.stop(id, StopOptions { grace }).await {
             Err(DriverError::NotFound(_)) if self.fault == Fault::UnknownIdStopped => Ok(()),
+            Err(DriverError::NotFound(_)) if self.fault == Fault::GoneStopIsUntyped => {
+                Err(DriverError::Unavailable("gone".to_owned()))
+            }
             result => result,
         }
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ebbtide_driver::fake::FakeDriver;
-use ebbtide_driver::{DeadMansSwitch, Driver, DriverError};
+use ebbtide_driver::{DeadMansSwitch, Driver, DriverError, Phase};
 use ebbtide_model::{OwnerProcess, SandboxId, StopOptions};
 
 use crate::fault::Fault;
@@ -72,6 +72,10 @@ pub(crate) async fn pause(inner: &FakeDriver, fault: Fault, id: &SandboxId) -> R
         Fault::PauseDoesNothing | Fault::PauseInNameOnly => return Ok(()),
         Fault::PauseForgetsTheOwner => inner.guard(id, DeadMansSwitch::Off).await?,
         _ => {}
+    }
+    let is_paused = inner.list().await?.iter().any(|one| one.id == *id && one.phase == Phase::Paused);
+    if fault == Fault::PauseAgainThaws && is_paused {
+        return inner.resume(id).await;
     }
     match inner.pause(id).await {
         Err(DriverError::NotRunning(_)) if fault == Fault::PauseAfterTheEndAccepted => Ok(()),
