@@ -80,6 +80,14 @@ impl Caller {
         Err(errors::permission_denied(&format!("{what} only on the daemon's own machine, by its socket")))
     }
 
+    /// Refuses everybody but root on this machine `what`, which concerns what belongs to others.
+    pub(crate) fn require_root(&self, what: &str) -> Result<(), Status> {
+        if self.uid == Some(0) {
+            return Ok(());
+        }
+        Err(errors::permission_denied(&format!("{what} only by root on the daemon's own machine")))
+    }
+
     /// Checks that a process may be named as the owner of a sandbox.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use tracing::Instrument as _;
 
 use crate::caller::Caller;
 use crate::ending::Ending;
-use crate::{ServerConfig, descriptions, errors, events, transfer};
+use crate::{ServerConfig, descriptions, errors, events, pause, purge, transfer};
 
 pub(crate) struct Ebbtide {
     pub(crate) control: Control,
@@ -91,6 +91,31 @@ impl EbbtideService for Ebbtide {
         request: Request<own::ListDescriptionsRequest>,
     ) -> Result<Response<own::ListDescriptionsResponse>, Status> {
         descriptions::list(self, request).await
+    }
+
+    async fn pause(&self, request: Request<own::PauseRequest>) -> Result<Response<own::Description>, Status> {
+        pause::pause(self, request).await
+    }
+
+    async fn resume(
+        &self,
+        request: Request<own::ResumeRequest>,
+    ) -> Result<Response<own::Description>, Status> {
+        pause::resume(self, request).await
+    }
+
+    async fn plan_purge(
+        &self,
+        request: Request<own::PlanPurgeRequest>,
+    ) -> Result<Response<own::PurgePlan>, Status> {
+        purge::plan(self, request)
+    }
+
+    async fn confirm_purge(
+        &self,
+        request: Request<own::ConfirmPurgeRequest>,
+    ) -> Result<Response<own::PurgeResult>, Status> {
+        purge::confirm(self, request).await
     }
 
     async fn events(

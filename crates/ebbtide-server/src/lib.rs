@@ -5,6 +5,7 @@
 //! exit needs to know each connection, and a call's deadline has to end as DEADLINE_EXCEEDED.
 
 mod answer;
+mod asked;
 mod bounds;
 mod caller;
 mod connections;
@@ -28,7 +29,9 @@ mod logs;
 mod metrics;
 mod network;
 mod owner;
+mod pause;
 mod places;
+mod purge;
 mod reflection;
 mod sandboxes;
 mod serve;

@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::caller::Caller;
 use crate::ending::Ending;
-use crate::{ServerConfig, errors, exec, files, lease, logs};
+use crate::{ServerConfig, asked, errors, exec, files, lease, logs};
 
 const DEFAULT_PAGE_SIZE: usize = 1000;
 const MAX_PAGE_SIZE: usize = 10_000;
@@ -90,13 +90,15 @@ impl SandboxService for Sandboxes {
         request: Request<wire::DeleteSandboxRequest>,
     ) -> Result<Response<wire::DeleteSandboxResponse>, Status> {
         let caller = Caller::from_request(&request)?;
+        let asked = asked::of(&self.control, &caller, &request)?;
         let request = request.into_inner();
         if !request.snapshot_volumes.is_empty() {
             return Err(errors::refusal(Refusal::snapshots("snapshot_volumes", "snapshots are")));
         }
         let options =
             StopOptions::from_seconds(request.grace_period_seconds, &self.limits).map_err(errors::invalid)?;
-        let sandbox = match self.control.stop(&caller.principal, &request.sandbox_id, options).await {
+        let stopped = self.control.stop_as(&caller.principal, &request.sandbox_id, options, asked).await;
+        let sandbox = match stopped {
             Ok(record) => Some(self.message(record)),
             // Nothing but an absent sandbox says that there was none.
             Err(error) if request.allow_missing && error.reason() == ErrorReason::SandboxNotFound => None,

@@ -5,6 +5,7 @@
 mod bounds;
 mod daemon;
 mod discovery;
+mod endings;
 mod errors;
 mod events;
 mod exec;
