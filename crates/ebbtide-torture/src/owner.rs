@@ -164,6 +164,10 @@ impl Owner {
             self.trace.extend(table);
             return true;
         };
+        // What is gone stays gone; the kernel gives its numbers to others. Only what has not been made may yet come.
+        if self.gone_after.is_some() && !self.early {
+            return true;
+        }
         if self.early {
             self.trace.extend(table);
         }

@@ -182,7 +182,7 @@ impl Scene<'_> {
         let hierarchies = Hierarchies::read();
         let owners = self.owners.iter().chain(&self.bystander);
         let mut pids = table.descendants(std::process::id());
-        pids.extend(owners.flat_map(|owner| owner.trace.processes(table)));
+        pids.extend(owners.flat_map(|owner| owner.trace.payload(table)));
         let seen = pids.into_iter().flat_map(|pid| hierarchies.of(pid));
         self.scope.cgroups.extend(seen.filter(|path| !self.cgroups_before.contains(path)));
     }

@@ -45,8 +45,14 @@ impl Trace {
         table.processes.values().any(|process| process.mark.as_ref() == Some(&self.mark))
     }
 
-    /// Its processes.
-    pub(crate) fn processes(&self, table: &Table) -> BTreeSet<u32> {
+    /// The processes of its payload, by their mark.
+    pub(crate) fn payload(&self, table: &Table) -> Vec<u32> {
+        let marked = table.processes.iter().filter(|(_, process)| process.mark.as_ref() == Some(&self.mark));
+        marked.map(|(pid, _)| *pid).collect()
+    }
+
+    /// Its processes, and those in a namespace that has been given the number of one of its own.
+    fn processes(&self, table: &Table) -> BTreeSet<u32> {
         let ours = |name: &String| name.starts_with("pid:") && self.namespaces.contains(name);
         let entries = table.processes.iter();
         let found = entries.filter(|(_, process)| {
