@@ -9,6 +9,7 @@ use ebbtide_tests::{Machine, holds_within};
 use rustix::process::Signal;
 use serde_json::Value;
 
+use super::owners::Owner;
 use super::world::{World, held};
 
 /// The owner's grace in the homes of this test.
@@ -32,7 +33,8 @@ impl World<'_> {
         self.doctor("while owners live");
         let alive: Vec<String> = {
             let owners = self.owners();
-            let must = owners.iter().filter(|owner| owner.alive && owner.may_end.is_empty());
+            let may_end = |owner: &Owner| !owner.may_end.is_empty() || self.may_have_lost_its_init(owner);
+            let must = owners.iter().filter(|owner| owner.alive && !may_end(owner));
             must.filter_map(|owner| owner.sandbox.clone()).take(3).collect()
         };
         for id in alive {
@@ -131,11 +133,8 @@ impl World<'_> {
             return Some(Wrong::Leak(format!("a sandbox of nobody's: {sandbox}")));
         };
         let answered = held(&self.answered).iter().any(|known| known == id);
-        // An init that was killed before it was known whose it is, and one that was given away at that moment.
-        let spares = held(&self.spares_killed);
-        let unknown = owner.init_pid.map_or(!spares.is_empty(), |pid| spares.contains(&pid));
         let reason_was_given = owner.may_end.iter().any(|end| reason.starts_with(end))
-            || (unknown && reason.starts_with("init_killed"))
+            || (reason.starts_with("init_killed") && self.may_have_lost_its_init(owner))
             // Nobody has ever been told of it; nor has anybody of an `ebb run` that has ended itself.
             || (!answered && reason.starts_with("create_failed"))
             || (owner.is_run() && !reason.is_empty());
@@ -147,6 +146,12 @@ impl World<'_> {
             (false, true) if sandbox["state"] == "running" || !owner.may_end.is_empty() => None,
             (false, true) => Some(Wrong::Leak(format!("neither here nor there: {sandbox}"))),
         }
+    }
+
+    /// Whether an init was killed that may be its sandbox's: before that was known, or while it was given away.
+    fn may_have_lost_its_init(&self, owner: &Owner) -> bool {
+        let spares = held(&self.spares_killed);
+        owner.init_pid.map_or(!spares.is_empty(), |pid| spares.contains(&pid))
     }
 
     /// The product's own audit agrees.
