@@ -13,8 +13,8 @@ create() {
     echo "$sandbox" >"$TORTURE_DIR/$TORTURE_NAME.pid"
 }
 
-# A process id is all that there is to go by. Its owner's shell reaps it later.
-gone() { grep -q '^State:.[^ZX]' "/proc/$1/status" 2>/dev/null && return 1 || return 0; }
+# A process id is all that there is to go by, and another process may have it by now. The owner's shell reaps it later.
+gone() { ! { grep -qx bwrap "/proc/$1/comm" && grep -q '^State:.[^ZX]' "/proc/$1/status"; } 2>/dev/null; }
 
 stop() {
     gone "$1" || kill -TERM "$1"
@@ -25,4 +25,8 @@ stop() {
     kill -KILL "$1"
 }
 
-helpers() { cat "$TORTURE_DIR"/*.pid; }
+helpers() {
+    for pid in $(cat "$TORTURE_DIR"/*.pid); do
+        gone "$pid" || echo "$pid"
+    done
+}

@@ -28,8 +28,14 @@ processes() {
     done
 }
 
+# One that was killed has left its number in the file, and another process may have it by now.
+daemon() {
+    pid=$(cat "$EBBTIDE_HOME/daemon.lock")
+    tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -q '^[^ ]* serve ' && echo "$pid"
+}
+
 helpers() {
-    cat "$EBBTIDE_HOME/daemon.lock"
+    daemon
     processes ebb-launcher
 }
 
@@ -37,7 +43,7 @@ directories() { echo "/run/ebbtide/$(cat "$EBBTIDE_HOME/id")"; }
 
 # A launcher that holds no sandbox goes five seconds after its daemon, and what it keeps ready ten after it.
 rest() {
-    kill -TERM "$(cat "$EBBTIDE_HOME/daemon.lock")" 2>/dev/null
+    for pid in $(daemon); do kill -TERM "$pid"; done
     for _ in $(seq 180); do
         [ -n "$(processes ebb-launcher)$(processes ebb-init)" ] || return 0
         sleep 0.1
