@@ -71,6 +71,8 @@ struct LimitsTable {
     max_lifetime_seconds: Option<u64>,
     unowned_lifetime_seconds: Option<u64>,
     owner_grace_seconds: Option<u64>,
+    daemon_grace_seconds: Option<u64>,
+    keep_for_seconds: Option<u64>,
     max_stop_grace_seconds: Option<u64>,
     retention_seconds: Option<u64>,
 }
@@ -133,6 +135,8 @@ impl Config {
             max_lifetime_seconds,
             unowned_lifetime_seconds,
             owner_grace_seconds,
+            daemon_grace_seconds,
+            keep_for_seconds,
             max_stop_grace_seconds,
             retention_seconds,
         } = self.limits;
@@ -140,6 +144,8 @@ impl Config {
         let longest = self.limits().max_lifetime.as_secs();
         within("limits.unowned_lifetime_seconds", unowned_lifetime_seconds, 1, longest)?;
         within("limits.owner_grace_seconds", owner_grace_seconds, 0, longest)?;
+        within("limits.daemon_grace_seconds", daemon_grace_seconds, 1, longest)?;
+        within("limits.keep_for_seconds", keep_for_seconds, 1, longest)?;
         within("limits.max_stop_grace_seconds", max_stop_grace_seconds, 0, longest)?;
         within("limits.retention_seconds", retention_seconds, 0, LONGEST_SECONDS)?;
         let DefaultsTable { cpu, memory, disk, pids } = &self.defaults;
@@ -165,6 +171,18 @@ impl Config {
         Ok(())
     }
 
+    /// The same with another grace of orphans, where one is given: in seconds, by what is named `source`.
+    pub(crate) fn with_orphan_grace(mut self, source: &str, seconds: Option<&str>) -> Result<Self, Invalid> {
+        let Some(text) = seconds else { return Ok(self) };
+        let longest = self.limits().max_lifetime.as_secs();
+        let seconds = text.parse().ok().filter(|seconds| *seconds <= longest).ok_or_else(|| {
+            let accepted = format!("0 to {longest} seconds");
+            Invalid::new(source, format!("{text:?} is out of range"), accepted)
+        })?;
+        self.limits.owner_grace_seconds = Some(seconds);
+        Ok(self)
+    }
+
     /// What requests are held to.
     pub(crate) fn limits(&self) -> Limits {
         let defaults = Limits::default();
@@ -178,6 +196,8 @@ impl Config {
                 defaults.unowned_lifetime.min(max_lifetime),
             ),
             owner_grace: or(self.limits.owner_grace_seconds, defaults.owner_grace),
+            daemon_grace: or(self.limits.daemon_grace_seconds, defaults.daemon_grace),
+            keep_for: or(self.limits.keep_for_seconds, defaults.keep_for.min(max_lifetime)),
             max_stop_grace: or(self.limits.max_stop_grace_seconds, defaults.max_stop_grace),
             retention: or(self.limits.retention_seconds, defaults.retention),
             ..defaults
@@ -307,6 +327,22 @@ mod tests {
     }
 
     #[test]
+    fn the_grace_of_orphans_is_the_command_lines_before_the_files() {
+        let config = || {
+            read("[limits]\nowner_grace_seconds = 5\ndaemon_grace_seconds = 7\nkeep_for_seconds = 9").unwrap()
+        };
+        let grace =
+            |seconds| config().with_orphan_grace("--orphan-grace", seconds).map(|it| it.limits().owner_grace);
+        assert_eq!(grace(None), Ok(Duration::from_secs(5)));
+        assert_eq!(grace(Some("0")), Ok(Duration::ZERO));
+        assert_eq!(config().limits().daemon_grace, Duration::from_secs(7));
+        assert_eq!(config().limits().keep_for, Duration::from_secs(9));
+        for refused in ["-1", "inf", "", "86401", "1.5", "9999999999999999999999"] {
+            assert_eq!(grace(Some(refused)).unwrap_err().field, "--orphan-grace", "{refused}");
+        }
+    }
+
+    #[test]
     fn files_of_registries_and_secrets_are_as_seen_from_the_home() {
         let config = read(
             "[images]\nmax_bytes = '20Gi'\ndocker_config = 'docker.json'\n[images.limits]\nmax_layers = 20\n\
@@ -338,6 +374,8 @@ mod tests {
                 "[limits]\nmax_lifetime_seconds = 60\nunowned_lifetime_seconds = 61",
                 "unowned_lifetime_seconds",
             ),
+            ("[limits]\ndaemon_grace_seconds = 0", "limits.daemon_grace_seconds"),
+            ("[limits]\nkeep_for_seconds = 86401", "limits.keep_for_seconds"),
             ("[defaults]\nmemory = 'lots'", "memory"),
             ("[defaults]\nmemory = '1'", "defaults.memory"),
             ("[defaults]\npids = 0", "defaults.pids"),

@@ -119,6 +119,8 @@ pub(crate) struct Settings {
     pub(crate) insecure: bool,
     /// Where to offer the metrics; `None` for what the configuration says.
     pub(crate) metrics: Option<SocketAddr>,
+    /// How many seconds a sandbox lives on after its owner; `None` for what the environment or the configuration says.
+    pub(crate) orphan_grace: Option<String>,
     /// Let other machines read the metrics.
     pub(crate) metrics_remote: bool,
     /// The certificate and its key; `None` for those of the configuration.
@@ -156,7 +158,7 @@ pub(crate) async fn run(
         // Only a convenience is lost: a daemon that ends with its first caller's scope is started again.
         info!(%problem, "staying in the cgroup of the first caller");
     }
-    let config = Config::read(&home.config())?;
+    let config = with_orphan_grace(Config::read(&home.config())?, &settings)?;
     let driver = driver::connect(home, &config).await?;
     let images = HomeImages::new(home, &config)?;
     let control = control_config(home, &config, images.clone())?;
@@ -215,6 +217,17 @@ pub(crate) async fn run(
     drop(lock);
     end?;
     Ok(())
+}
+
+/// The configuration with the grace of orphans that the command line or else the environment asks for.
+fn with_orphan_grace(config: Config, settings: &Settings) -> Result<Config, DaemonError> {
+    const VARIABLE: &str = "EBBTIDE_ORPHAN_GRACE";
+    let variable = std::env::var(VARIABLE).ok().filter(|value| !value.is_empty());
+    let (source, seconds) = match &settings.orphan_grace {
+        Some(seconds) => ("--orphan-grace", Some(seconds)),
+        None => (VARIABLE, variable.as_ref()),
+    };
+    Ok(config.with_orphan_grace(source, seconds.map(String::as_str))?)
 }
 
 /// Where to listen on the network; `None` for nowhere.

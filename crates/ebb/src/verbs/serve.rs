@@ -36,6 +36,10 @@ pub(crate) struct Serve {
     /// Let other machines read the metrics. They tell how much is going on here, and nothing of what.
     #[arg(long, requires = "metrics")]
     metrics_remote: bool,
+    /// How long a sandbox lives on after its owner, unless it says so itself: so long it can be adopted. Also
+    /// EBBTIDE_ORPHAN_GRACE.
+    #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
+    orphan_grace: Option<String>,
     /// Speak TLS with this certificate (PEM, with its chain). A new one is used as soon as it is there.
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
@@ -69,6 +73,7 @@ impl Serve {
             insecure: self.insecure,
             metrics: self.metrics,
             metrics_remote: self.metrics_remote,
+            orphan_grace: self.orphan_grace,
             tls: self.tls_cert.zip(self.tls_key).map(|(cert, key)| tls_files(&cert, &key)).transpose()?,
         };
         let log = daemon::start_log(self.log_format).map_err(|refused| DaemonError::from(refused).into());
