@@ -16,6 +16,9 @@ use crate::PurgeFilter;
 enum Step {
     Create { kind: usize, request: Option<u8> },
     Stop { which: usize, grace: u64 },
+    Freeze { which: usize },
+    Thaw { which: usize },
+    CloseSession { which: usize },
     Purge,
     KillInit { which: usize },
     Vanish { which: usize },
@@ -32,6 +35,9 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(kind, request)| Step::Create { kind, request }),
         3 => (any::<usize>(), prop::sample::select(vec![0, 0, 5, 10_000]))
             .prop_map(|(which, grace)| Step::Stop { which, grace }),
+        2 => any::<usize>().prop_map(|which| Step::Freeze { which }),
+        1 => any::<usize>().prop_map(|which| Step::Thaw { which }),
+        2 => any::<usize>().prop_map(|which| Step::CloseSession { which }),
         1 => Just(Step::Purge),
         1 => any::<usize>().prop_map(|which| Step::KillInit { which }),
         1 => any::<usize>().prop_map(|which| Step::Vanish { which }),
@@ -46,7 +52,11 @@ fn step() -> impl Strategy<Value = Step> {
 fn spec(kind: usize) -> SandboxSpec {
     match kind {
         0 => idle(),
-        1 => main(&["sleep", "60"]),
+        1 => {
+            let mut spec = main(&["sleep", "60"]);
+            spec.annotations.insert(ebbtide_model::KEEP_ANNOTATION.to_owned(), "always".to_owned());
+            spec
+        }
         2 => main(&["sh", "-c", "sleep 0.004; exit 3"]),
         3 => main(&["no-such-program"]),
         _ => SandboxSpec { max_lifetime: Some(Duration::from_millis(6)), ..main(&["sleep", "60"]) },
@@ -97,6 +107,23 @@ async fn run(steps: Vec<Step>) {
                 if let Some(id) = client.pick(which) {
                     let options = StopOptions { grace: Duration::from_millis(grace) };
                     control.stop(&ME, id.as_str(), options).await.unwrap();
+                }
+            }
+            // What has ended, or is ending, can be neither; that it stays so is checked after each step.
+            Step::Freeze { which } => {
+                if let Some(id) = client.pick(which) {
+                    let _ = control.pause(&ME, id.as_str()).await;
+                }
+            }
+            Step::Thaw { which } => {
+                if let Some(id) = client.pick(which) {
+                    let _ = control.resume(&ME, id.as_str()).await;
+                }
+            }
+            Step::CloseSession { which } => {
+                if let Some(id) = client.pick(which) {
+                    let closing = crate::Asked { by: None, occasion: crate::Occasion::Session };
+                    let _ = control.stop_as(&ME, id.as_str(), StopOptions::NOW, closing).await;
                 }
             }
             Step::Purge => {
