@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -246,10 +246,6 @@ fn remove_cgroups(seen: &BTreeSet<PathBuf>) {
     let there = Hierarchies::read().directories();
     // Children after their parents: removed the other way round.
     for path in there.iter().rev().filter(|path| seen.iter().any(|seen| path.starts_with(seen))) {
-        let _: Result<(), _> = remove_cgroup(path);
+        let _ = fs::remove_dir(path);
     }
-}
-
-fn remove_cgroup(path: &Path) -> std::io::Result<()> {
-    fs::remove_dir(path)
 }

@@ -6,9 +6,11 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod check;
+mod commands;
 mod owners;
 mod record;
 mod schedule;
+mod signals;
 mod world;
 
 use std::fs;

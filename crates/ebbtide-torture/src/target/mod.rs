@@ -133,7 +133,7 @@ impl Target {
 
 /// Runs it to its end. Its output goes to files, which a helper that it leaves behind may hold open.
 fn collect(mut command: Command) -> Answer {
-    let run = || -> io::Result<Answer> {
+    let mut run = || -> io::Result<Answer> {
         let (mut out, mut err) = (tempfile::tempfile()?, tempfile::tempfile()?);
         command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(err.try_clone()?);
         let started: Started = process::start(&mut command)?;
@@ -143,7 +143,6 @@ fn collect(mut command: Command) -> Answer {
         }
         Ok(Answer { code, text: content(&mut out)?, error: content(&mut err)? })
     };
-    let mut run = run;
     run().unwrap_or_else(|error| Answer { code: Some(125), text: String::new(), error: error.to_string() })
 }
 
