@@ -6,6 +6,7 @@ use ebbtide_model::{Command, HOST_IMAGE, Invalid, MountedFile, PullCredentials, 
 
 use crate::coreweave::sandbox::v1 as wire;
 use crate::refusal::unless;
+use crate::show::{ADOPTABLE_UNTIL_ANNOTATION, OWNER_ANNOTATION, OWNERSHIP_ANNOTATION};
 use crate::{Refusal, resources, unsupported};
 
 /// What the sandbox of a create request asks for. Fields that only the server fills are ignored.
@@ -36,10 +37,15 @@ pub fn sandbox_spec(sandbox: Option<wire::Sandbox>) -> Result<SandboxSpec, Refus
     };
     Ok(SandboxSpec {
         tags: spec.tags,
-        annotations: spec.annotations.into_iter().collect(),
+        // A spec that was read from a listing may be sent again; what was said there of another sandbox says nothing here.
+        annotations: spec.annotations.into_iter().filter(|(key, _)| !is_output(key)).collect(),
         max_lifetime,
         ..container_spec(container)?
     })
+}
+
+fn is_output(annotation: &str) -> bool {
+    [OWNERSHIP_ANNOTATION, OWNER_ANNOTATION, ADOPTABLE_UNTIL_ANNOTATION].contains(&annotation)
 }
 
 fn container_spec(container: wire::Container) -> Result<SandboxSpec, Refusal> {
@@ -96,6 +102,16 @@ mod tests {
     #[test]
     fn everything_left_out_means_an_idle_sandbox_on_the_host_image() {
         assert_eq!(sandbox_spec(request(|_, _| {})), Ok(SandboxSpec::new(HOST_IMAGE)));
+    }
+
+    #[test]
+    fn nobody_can_make_a_sandbox_that_looks_like_an_orphan() {
+        let spec = sandbox_spec(request(|spec, _| {
+            for key in [OWNERSHIP_ANNOTATION, OWNER_ANNOTATION, ADOPTABLE_UNTIL_ANNOTATION, "mine"] {
+                spec.annotations.insert(key.into(), "orphaned".into());
+            }
+        }));
+        assert_eq!(spec.unwrap().annotations.into_keys().collect::<Vec<_>>(), ["mine"]);
     }
 
     #[test]
