@@ -2,20 +2,24 @@
 
 use std::time::Duration;
 
+use ebbtide_model::STOP_FOR_HEADER;
 use ebbtide_proto::coreweave::sandbox::v1 as wire;
 use ebbtide_proto::coreweave::sandbox::v1::sandbox_service_client::SandboxServiceClient;
 use ebbtide_proto::ebbtide::v1 as own;
 use ebbtide_proto::ebbtide::v1::ebbtide_service_client::EbbtideServiceClient;
+use ebbtide_proto::ebbtide::v1::lease_service_client::LeaseServiceClient;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
+use tonic::metadata::MetadataValue;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 
 use crate::exec::STDIN_QUEUE;
+use crate::lease::LeaseToken;
 use crate::remote::ApiKey;
-use crate::{Error, Exec, ExecCommand, ExecEvents, ExecStdin, LogOptions, Logs};
+use crate::{Error, Exec, ExecCommand, ExecEvents, ExecStdin, LogOptions, Logs, StopFor};
 
 const PAGE_SIZE: i32 = 200;
 /// The first and the longest pause between two looks at a sandbox that is being made.
@@ -75,6 +79,7 @@ pub(crate) type Keyed = InterceptedService<Channel, ApiKey>;
 pub struct Client {
     sandboxes: SandboxServiceClient<Keyed>,
     pub(crate) own: EbbtideServiceClient<Keyed>,
+    pub(crate) leases: LeaseServiceClient<Keyed>,
 }
 
 impl Client {
@@ -85,7 +90,8 @@ impl Client {
             sandboxes: SandboxServiceClient::new(channel.clone())
                 .max_decoding_message_size(limit)
                 .max_encoding_message_size(limit),
-            own: EbbtideServiceClient::new(channel).max_decoding_message_size(limit),
+            own: EbbtideServiceClient::new(channel.clone()).max_decoding_message_size(limit),
+            leases: LeaseServiceClient::new(channel).max_decoding_message_size(limit),
         }
     }
 
@@ -110,8 +116,19 @@ impl Client {
     /// # Errors
     /// When the call fails.
     pub async fn create(&self, spec: wire::SandboxSpec, request_id: &str) -> Result<wire::Sandbox, Error> {
+        self.create_as(spec, request_id, None).await
+    }
+
+    /// As [`Client::create`], for the lease.
+    pub(crate) async fn create_as(
+        &self,
+        spec: wire::SandboxSpec,
+        request_id: &str,
+        lease: Option<&LeaseToken>,
+    ) -> Result<wire::Sandbox, Error> {
         let sandbox = Some(wire::Sandbox { spec: Some(spec), ..Default::default() });
         let request = wire::CreateSandboxRequest { sandbox, request_id: request_id.to_owned() };
+        let request = LeaseToken::put_on(lease, request);
         Ok(self.sandboxes.clone().create_sandbox(request).await?.into_inner())
     }
 
@@ -172,12 +189,28 @@ impl Client {
         grace: Duration,
         missing_ok: bool,
     ) -> Result<Option<wire::Sandbox>, Error> {
+        self.delete_as(id, grace, missing_ok, StopFor::Caller, None).await
+    }
+
+    /// As [`Client::delete`], for this, by the owner of the lease.
+    pub(crate) async fn delete_as(
+        &self,
+        id: &str,
+        grace: Duration,
+        missing_ok: bool,
+        stop_for: StopFor,
+        lease: Option<&LeaseToken>,
+    ) -> Result<Option<wire::Sandbox>, Error> {
         let request = wire::DeleteSandboxRequest {
             sandbox_id: id.to_owned(),
             grace_period_seconds: i32::try_from(grace.as_secs()).unwrap_or(i32::MAX),
             allow_missing: missing_ok,
             ..Default::default()
         };
+        let mut request = LeaseToken::put_on(lease, request);
+        if let Some(value) = stop_for.header() {
+            request.metadata_mut().insert(STOP_FOR_HEADER, MetadataValue::from_static(value));
+        }
         match self.sandboxes.clone().delete_sandbox(request).await.map_err(Error::from) {
             Ok(answer) => Ok(answer.into_inner().sandbox),
             Err(error) if missing_ok && error.is_not_found() => Ok(None),

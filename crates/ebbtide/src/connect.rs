@@ -39,11 +39,15 @@ pub struct ConnectOptions {
     pub executable: Option<PathBuf>,
     /// How long all of it may take.
     pub timeout: Duration,
+    /// How often this process shows a daemon elsewhere that it is there, in whole seconds, 5 to 3600: for a proxy in
+    /// between that keeps connections open whose ends are gone. `None` for what `EBBTIDE_LEASE_HEARTBEAT` says, by
+    /// default never: the kernels tell each other.
+    pub lease_heartbeat: Option<Duration>,
 }
 
 impl Default for ConnectOptions {
     fn default() -> Self {
-        Self { autostart: true, executable: None, timeout: Duration::from_secs(30) }
+        Self { autostart: true, executable: None, timeout: Duration::from_secs(30), lease_heartbeat: None }
     }
 }
 

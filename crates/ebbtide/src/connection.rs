@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::{Client, ConnectOptions, Error, HomeLocation, ProcessLocal, Target, engine};
+use crate::lease::{self, LeaseToken};
+use crate::{Client, ConnectOptions, Error, ErrorKind, HomeLocation, ProcessLocal, Target, engine};
 
 /// How often a call that may be repeated is made again when the daemon goes under it.
 const ATTEMPTS: usize = 3;
@@ -141,6 +142,61 @@ impl Connection {
             }
         }
         Err(Error::Disconnected("no attempt was made".to_owned()))
+    }
+
+    /// A client of a daemon that runs; none is started.
+    pub(crate) async fn running_client(&self) -> Result<Client, Error> {
+        if let Some(client) = self.shared.client.lock().await.as_ref() {
+            return Ok(client.clone());
+        }
+        let options = ConnectOptions { autostart: false, ..self.shared.options.clone() };
+        let opened = self.shared.target.connect(&options).await?;
+        Ok(self.shared.client.lock().await.insert(opened).clone())
+    }
+
+    /// How often a lease is to be kept up, beyond what the kernels do.
+    pub(crate) fn heartbeat(&self) -> Result<Option<Duration>, Error> {
+        lease::heartbeat(self.shared.options.lease_heartbeat)
+    }
+
+    /// As [`Connection::call`], in the name of this process's lease, which is opened if need be. A daemon that does
+    /// not know it any more is asked for a new one.
+    pub(crate) async fn call_as_owner<F, T>(
+        &self,
+        call: impl Fn(Client, Option<LeaseToken>) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let lease = lease::at(&self.shared.target);
+        let token = Arc::clone(&lease).open(self).await?;
+        match (self.call(|client| call(client, token.clone())).await, token) {
+            (Err(error), Some(lost)) if error.kind() == ErrorKind::LeaseInvalid => {
+                lease.lose(&lost).await;
+                let token = lease.open(self).await?;
+                self.call(|client| call(client, token.clone())).await
+            }
+            (answer, _) => answer,
+        }
+    }
+
+    /// As [`Connection::call`], in the name of this process's lease if it has one.
+    pub(crate) async fn call_as_known<F, T>(
+        &self,
+        call: impl Fn(Client, Option<LeaseToken>) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let lease = lease::at(&self.shared.target);
+        let token = lease.held().await;
+        match (self.call(|client| call(client, token.clone())).await, token) {
+            (Err(error), Some(lost)) if error.kind() == ErrorKind::LeaseInvalid => {
+                lease.lose(&lost).await;
+                self.call(|client| call(client, None)).await
+            }
+            (answer, _) => answer,
+        }
     }
 
     /// Lets the next call look for the daemon again, and start one if there is none.

@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ebbtide_model::{HOST_IMAGE, Invalid, MAIN_ANNOTATION, MAIN_IDLE, OwnerProcess};
+use ebbtide_model::{
+    DETACH_ANNOTATION, HOST_IMAGE, IDLE_TIMEOUT_ANNOTATION, Invalid, KEEP_ANNOTATION, KEEP_AS_ANNOTATION,
+    KEEP_FOR_ANNOTATION, Keep, KeepAs, MAIN_ANNOTATION, MAIN_IDLE, ON_IDLE_ANNOTATION,
+    ORPHAN_GRACE_ANNOTATION, OnIdle, OwnerProcess,
+};
 use ebbtide_proto::coreweave::sandbox::v1 as wire;
 
-use crate::{Error, Resources};
+use crate::{Error, Resources, keep};
 
 /// A file that a sandbox has from its beginning.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -77,7 +81,19 @@ pub struct SandboxDefaults {
     /// How long it may take to start; 300 s by default.
     pub start_timeout: Option<Duration>,
     /// Whether it lives on without this process: nothing here ends it then but a call of `stop`.
-    pub detached: Option<bool>,
+    pub detach: Option<bool>,
+    /// How long it lives on after its owner, in whole seconds, for others to adopt it; 60 s by default.
+    pub orphan_grace: Option<Duration>,
+    /// When a clean-up that nobody asked for by name spares it; never by default. `EBBTIDE_KEEP_SANDBOX` overrides it.
+    pub keep: Option<Keep>,
+    /// For how long it is kept then, in whole seconds; an hour by default.
+    pub keep_for: Option<Duration>,
+    /// What of it is kept; all of it, frozen, by default.
+    pub keep_as: Option<KeepAs>,
+    /// After how long without use it is idle, in whole seconds; never by default.
+    pub idle_timeout: Option<Duration>,
+    /// What becomes of it when it is idle; it ends by default.
+    pub on_idle: Option<OnIdle>,
 }
 
 impl SandboxDefaults {
@@ -102,13 +118,42 @@ impl SandboxDefaults {
             runner_ids: call.runner_ids.or(self.runner_ids),
             max_lifetime: call.max_lifetime.or(self.max_lifetime),
             start_timeout: call.start_timeout.or(self.start_timeout),
-            detached: call.detached.or(self.detached),
+            detach: call.detach.or(self.detach),
+            orphan_grace: call.orphan_grace.or(self.orphan_grace),
+            keep: call.keep.or(self.keep),
+            keep_for: call.keep_for.or(self.keep_for),
+            keep_as: call.keep_as.or(self.keep_as),
+            idle_timeout: call.idle_timeout.or(self.idle_timeout),
+            on_idle: call.on_idle.or(self.on_idle),
         }
+    }
+
+    /// What is to become of it, as annotations.
+    fn policy(&self) -> Result<Vec<(String, String)>, Error> {
+        let keep = match keep::from_env()? {
+            None => self.keep,
+            said => said,
+        };
+        let grace = self.orphan_grace.map(|grace| seconds("orphan_grace", grace, 0)).transpose()?;
+        let keep_for = self.keep_for.map(|length| seconds("keep_for", length, 1)).transpose()?;
+        let idle = self.idle_timeout.map(|timeout| seconds("idle_timeout", timeout, 1)).transpose()?;
+        let said = [
+            (DETACH_ANNOTATION, self.detach.filter(|detach| *detach).map(|_| "true".to_owned())),
+            (ORPHAN_GRACE_ANNOTATION, grace),
+            (KEEP_ANNOTATION, keep.map(|keep| keep.to_string())),
+            (KEEP_FOR_ANNOTATION, keep_for),
+            (KEEP_AS_ANNOTATION, self.keep_as.map(|kept| kept.to_string())),
+            (IDLE_TIMEOUT_ANNOTATION, idle),
+            (ON_IDLE_ANNOTATION, self.on_idle.map(|then| then.to_string())),
+        ];
+        Ok(said.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect())
     }
 
     /// The request for a sandbox like this, which belongs to `owner`.
     pub(crate) fn spec(self, owner: Option<OwnerProcess>) -> Result<wire::SandboxSpec, Error> {
+        let policy = self.policy()?;
         let mut annotations = self.annotations;
+        annotations.extend(policy);
         if let Some(owner) = owner {
             owner.annotate(&mut annotations);
         }
@@ -143,6 +188,18 @@ impl SandboxDefaults {
             ..Default::default()
         })
     }
+}
+
+/// Whole seconds, at least so many.
+fn seconds(name: &str, duration: Duration, least: u64) -> Result<String, Invalid> {
+    if duration.subsec_nanos() == 0 && duration.as_secs() >= least {
+        return Ok(duration.as_secs().to_string());
+    }
+    Err(Invalid::new(
+        name,
+        format!("{duration:?} is out of range"),
+        format!("whole seconds, {least} or more"),
+    ))
 }
 
 /// On the wire zero means the daemon's default, so less than a second cannot be asked for.
@@ -223,6 +280,41 @@ mod tests {
             told("python:3.11", None, Some("-V")),
         ] {
             assert_eq!(silent, None);
+        }
+    }
+
+    #[test]
+    fn what_is_to_become_of_it_travels_as_annotations_and_only_where_it_was_said() {
+        let wanted = SandboxDefaults {
+            detach: Some(true),
+            orphan_grace: Some(Duration::ZERO),
+            keep: Some(Keep::OnFailure),
+            keep_for: Some(Duration::from_secs(90)),
+            keep_as: Some(KeepAs::Files),
+            idle_timeout: Some(Duration::from_secs(7)),
+            on_idle: Some(OnIdle::Pause),
+            ..Default::default()
+        };
+        let said: BTreeMap<_, _> = wanted.spec(None).unwrap().annotations.into_iter().collect();
+        let policy = ebbtide_model::Policy::from_annotations(&said, &Default::default()).unwrap();
+        assert_eq!((policy.detach, policy.orphan_grace), (true, Duration::ZERO));
+        assert_eq!((policy.keep, policy.keep_as), (Keep::OnFailure, KeepAs::Files));
+        assert_eq!((policy.keep_for.as_secs(), policy.on_idle), (90, OnIdle::Pause));
+        assert_eq!(policy.idle_timeout, Some(Duration::from_secs(7)));
+        let owned = SandboxDefaults { detach: Some(false), ..Default::default() };
+        assert!(owned.spec(None).unwrap().annotations.is_empty());
+    }
+
+    #[test]
+    fn a_time_that_cannot_be_told_exactly_is_refused_by_name() {
+        let half = Some(Duration::from_millis(500));
+        for (field, refused) in [
+            ("orphan_grace", SandboxDefaults { orphan_grace: half, ..Default::default() }),
+            ("keep_for", SandboxDefaults { keep_for: Some(Duration::ZERO), ..Default::default() }),
+            ("idle_timeout", SandboxDefaults { idle_timeout: half, ..Default::default() }),
+        ] {
+            let spec = refused.spec(None);
+            assert!(matches!(spec, Err(Error::Invalid(invalid)) if invalid.field == field), "{field}");
         }
     }
 

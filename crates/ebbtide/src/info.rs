@@ -23,6 +23,8 @@ pub struct SandboxInfo {
     pub image: String,
     /// The main command; empty for a sandbox that idles.
     pub command: Vec<String>,
+    /// The directory that commands start in; `None` for the image's.
+    pub working_dir: Option<String>,
     /// The words to find it by.
     pub tags: Vec<String>,
     /// Free key-value pairs.
@@ -73,6 +75,7 @@ impl From<wire::Sandbox> for SandboxInfo {
             exit_code: status.exit_code,
             image: container.image,
             command: filled(container.command).into_iter().chain(container.args).collect(),
+            working_dir: filled(container.working_dir),
             tags: spec.tags,
             annotations: spec.annotations.into_iter().collect(),
             limits: ResourceAmounts { cpu: filled(limits.cpu), memory: filled(limits.memory) },

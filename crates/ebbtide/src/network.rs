@@ -10,9 +10,10 @@ use tower::ServiceExt as _;
 
 use crate::sockets::Listed;
 
-/// When the kernel asks a daemon that says nothing whether it is there, how often, and how many times. No HTTP/2
-/// pings, which a server may take for an attack.
-const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(60), Duration::from_secs(15), 4);
+/// When the kernel asks a daemon that says nothing whether it is there, how often, and how many times: soon, so that a
+/// process learns of a cut in time to come back with its lease, and often, so that a minute without a network cuts
+/// nothing. No HTTP/2 pings, which a server may take for an attack.
+const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(20), Duration::from_secs(15), 7);
 
 /// A channel to a daemon on the network, which connects anew should the connection break.
 pub(crate) async fn channel(endpoint: Endpoint, limit: Duration) -> Result<Channel, Error> {

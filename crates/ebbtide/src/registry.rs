@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
-use crate::sandbox::{StopOptions, end};
+use crate::sandbox::{StopFor, StopOptions, end};
 use crate::{Connection, Error, ProcessLocal, engine};
 
 const ATTEMPTS: u32 = 5;
@@ -77,7 +77,7 @@ fn begin(connection: Connection, id: String) {
 async fn stop(connection: &Connection, id: &str) -> Result<(), Error> {
     let mut pause = PAUSE;
     for attempt in 1.. {
-        match end(connection, id, StopOptions::default()).await {
+        match end(connection, id, StopOptions::default().stop_for(StopFor::Scope)).await {
             Err(error) if attempt < ATTEMPTS => {
                 sleep(error.retry_delay().unwrap_or(pause).min(LONGEST_PAUSE)).await;
                 pause *= 2;

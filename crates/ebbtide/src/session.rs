@@ -6,7 +6,10 @@ use futures::StreamExt as _;
 use futures::stream;
 use tracing::warn;
 
-use crate::{Connection, Error, ListOptions, Sandbox, SandboxBuilder, SandboxDefaults, StopOptions, engine};
+use crate::{
+    Connection, Error, ErrorKind, ListOptions, Sandbox, SandboxBuilder, SandboxDefaults, StopFor,
+    StopOptions, engine,
+};
 
 /// How many are stopped at once.
 const AT_ONCE: usize = 32;
@@ -76,17 +79,36 @@ impl Session {
         SandboxBuilder::in_session(self.clone(), defaults.clone(), connection.clone())
     }
 
-    /// Takes a sandbox that was made elsewhere: it ends with the session from now on.
+    /// Takes over a sandbox that was made elsewhere and that nobody stands for: it ends with the session from now on,
+    /// and with this process. One that has ended needs nobody.
+    ///
+    /// ```no_run
+    /// # async fn example(session: ebbtide::Session) -> Result<(), ebbtide::Error> {
+    /// for orphan in session.list(ebbtide::ListOptions::orphaned()).await? {
+    ///     session.adopt(&orphan).await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// [`Error::SessionClosed`], or [`Error::NotStarted`] for one that is not there yet.
-    pub fn adopt(&self, sandbox: &Sandbox) -> Result<(), Error> {
+    /// [`Error::SessionClosed`], [`Error::NotStarted`] for one that is not there yet, [`Error::Owned`] with who has it,
+    /// or when the call fails.
+    pub async fn adopt(&self, sandbox: &Sandbox) -> Result<(), Error> {
         if sandbox.id().is_none() {
             return Err(Error::NotStarted);
         }
-        self.enter(sandbox)?;
-        sandbox.core.own();
-        Ok(())
+        if self.is_closed() {
+            return Err(Error::SessionClosed);
+        }
+        if !sandbox.core.is_over() {
+            match sandbox.adopt().await {
+                // A daemon of another make knows no owners: this session alone ends it.
+                Err(error) if error.kind() == ErrorKind::Unsupported => sandbox.core.own(),
+                adopted => drop(adopted?),
+            }
+        }
+        self.enter(sandbox)
     }
 
     /// The sandboxes that match and have the session's tags too. They are not the session's before it adopts them.
@@ -104,7 +126,7 @@ impl Session {
     /// When there is none, the call fails, or the session was closed.
     pub async fn from_id(&self, id: &str) -> Result<Sandbox, Error> {
         let sandbox = Sandbox::from_id_on(&self.shared.connection, id).await?;
-        self.adopt(&sandbox)?;
+        self.adopt(&sandbox).await?;
         Ok(sandbox)
     }
 
@@ -118,8 +140,9 @@ impl Session {
         self.members().closed
     }
 
-    /// Stops all of its sandboxes at once and waits for their end. It is closed then, whatever failed. May be called
-    /// again, and then stops what could not be stopped before; goes on if the caller gives up.
+    /// Stops all of its sandboxes at once and waits for their end; those live on whose keep policy spares them. It is
+    /// closed then, whatever failed. May be called again, and then stops what could not be stopped before; goes on if
+    /// the caller gives up. One that is gone already is no failure.
     ///
     /// # Errors
     /// [`Error::CloseFailed`] with each sandbox that could not be stopped.
@@ -163,9 +186,10 @@ impl Session {
             members.closed = true;
             std::mem::take(&mut members.sandboxes)
         };
+        let options = StopOptions::default().missing_ok(true).stop_for(StopFor::Session);
         let stops = sandboxes.into_iter().map(async |sandbox| {
             // One that is gone already is what was asked for.
-            let stopped = sandbox.stop_with(StopOptions::default().missing_ok(true)).await;
+            let stopped = sandbox.stop_with(options).await;
             stopped.err().map(|error| (sandbox, error))
         });
         let failed: Vec<_> = stream::iter(stops).buffer_unordered(AT_ONCE).collect().await;
@@ -250,6 +274,6 @@ mod tests {
         assert!(session.is_closed());
         assert!(matches!(sandbox.start().await, Err(Error::Cancelled)));
         assert!(matches!(session.sandbox(), Err(Error::SessionClosed)));
-        assert!(matches!(session.adopt(&sandbox), Err(Error::NotStarted)));
+        assert!(matches!(session.adopt(&sandbox).await, Err(Error::NotStarted)));
     }
 }

@@ -34,7 +34,13 @@ const INHERITED: [&str; 9] =
     ["PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "RUST_BACKTRACE", "SHELL"];
 const INHERITED_PREFIXES: [&str; 3] = ["EBBTIDE_", "LC_", "XDG_"];
 /// Variables of ours that a daemon does not get.
-const WITHHELD: [&str; 3] = ["EBBTIDE_URL", "EBBTIDE_API_KEY", "EBBTIDE_ORGANIZATION"];
+const WITHHELD: [&str; 5] = [
+    "EBBTIDE_URL",
+    "EBBTIDE_API_KEY",
+    "EBBTIDE_ORGANIZATION",
+    crate::keep::VARIABLE,
+    crate::lease::HEARTBEAT_VARIABLE,
+];
 
 /// Held by the one who starts a daemon.
 #[derive(Debug)]

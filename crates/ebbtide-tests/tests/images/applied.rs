@@ -19,7 +19,7 @@ async fn command_arguments_and_the_images_own_follow_the_rules_of_kubernetes() {
         (on_image().args(["my", "own", "words"]), "my own words\n", 2),
         (on_image().command("sh").args(["-c", "echo mine; exit 7"]), "mine\n", 7),
         // What the public client can ask for: neither of the two.
-        (on_image().edit_spec(|spec| spec.annotations.clear()).detached(), "image says\n", 1),
+        (on_image().edit_spec(|spec| spec.annotations.clear()).detach(), "image says\n", 1),
     ] {
         let sandbox = sandbox.run().await.unwrap();
         let info = sandbox.wait_until_complete(LIMIT).await.unwrap();

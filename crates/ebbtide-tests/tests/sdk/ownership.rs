@@ -44,7 +44,7 @@ async fn a_start_that_was_given_up_leaves_nothing() {
 async fn a_detached_sandbox_lives_on_without_its_handle_and_has_no_owner() {
     let machine = Machine::take();
     let home = machine.home();
-    let sandbox = builder(&home).detached().run().await.unwrap();
+    let sandbox = builder(&home).detach().run().await.unwrap();
     let id = sandbox.id().unwrap();
     drop(sandbox);
     assert!(registry::settled(LIMIT).await);
@@ -72,7 +72,7 @@ fn a_program_that_is_killed_leaves_nothing_after_the_grace_period() {
     program.kill().unwrap();
     program.wait().unwrap();
     eventually("the sandbox has gone", LIMIT, || (home.live() == 0).then_some(()));
-    assert_eq!(home.get(&id)["reason"], "owner_gone");
+    assert_eq!(home.get(&id)["end"]["reason"], "owner_gone");
 }
 
 #[tokio::test]

@@ -78,7 +78,7 @@ async fn what_was_left_by_others_is_adopted_and_ends_with_the_session() {
     let found = session.list(ListOptions::tagged(["orphan"])).await.unwrap();
     assert_eq!(ids(&found), [orphan], "a session lists what has its own tags");
     assert_eq!(session.sandbox_count(), 0);
-    session.adopt(&found[0]).unwrap();
+    session.adopt(&found[0]).await.unwrap();
     session.from_id(&third).await.unwrap();
     assert_eq!(session.sandbox_count(), 2);
     session.close().await.unwrap();
@@ -116,7 +116,7 @@ async fn a_session_closes_although_one_of_its_sandboxes_cannot_be_stopped() {
     let options = ConnectOptions { autostart: false, ..ConnectOptions::default() };
     let target = Target::Home(HomeLocation::new(gone.state_dir(), "/run/ebbtide"));
     let stranger = Sandbox::from_id_on(&Connection::to(target, options), &id).await.unwrap();
-    session.adopt(&stranger).unwrap();
+    session.adopt(&stranger).await.unwrap();
     gone.kill_daemon();
     let error = session.close().await.unwrap_err();
     let ebbtide::Error::CloseFailed { failures } = &error else { panic!("{error}") };

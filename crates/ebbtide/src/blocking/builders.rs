@@ -6,7 +6,8 @@ use ebbtide_proto::coreweave::sandbox::v1 as wire;
 
 use super::{Process, Sandbox};
 use crate::{
-    CommandOutput, Connection, Error, PullCredentials, Resources, SandboxDefaults, WindowSize, engine,
+    CommandOutput, Connection, Error, Keep, KeepAs, OnIdle, PullCredentials, Resources, SandboxDefaults,
+    WindowSize, engine,
 };
 
 /// Setters that do what those of the wrapped builder do.
@@ -45,7 +46,13 @@ forward!(SandboxBuilder {
     fn runner_ids(ids: impl IntoIterator<Item = impl Into<String>>);
     fn max_lifetime(lifetime: Duration);
     fn start_timeout(timeout: Duration);
-    fn detached();
+    fn detach();
+    fn orphan_grace(grace: Duration);
+    fn keep(keep: Keep);
+    fn keep_for(length: Duration);
+    fn keep_as(kept: KeepAs);
+    fn idle_timeout(timeout: Duration);
+    fn on_idle(then: OnIdle);
     fn edit_spec(edit: impl FnOnce(&mut wire::SandboxSpec) + Send + 'static);
 });
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{ExecBuilder, FileReader, FileWriter, LogLines, SandboxBuilder};
 use crate::{
-    Connection, Error, ListOptions, LogOptions, SandboxInfo, SandboxState, StopOptions, WindowSize,
-    WriteOptions, engine,
+    Connection, Description, Error, ListOptions, LogOptions, Receipt, SandboxInfo, SandboxState, StopFor,
+    StopOptions, WindowSize, WriteOptions, engine,
 };
 
 /// A sandbox, as [`crate::Sandbox`].
@@ -169,6 +169,69 @@ impl Sandbox {
         engine::block_on(async move { sandbox.status().await })
     }
 
+    /// As [`crate::Sandbox::describe`].
+    ///
+    /// # Errors
+    /// The same.
+    pub fn describe(&self) -> Result<Description, Error> {
+        let sandbox = self.0.clone();
+        engine::block_on(async move { sandbox.describe().await })
+    }
+
+    /// As [`crate::Sandbox::why`].
+    ///
+    /// # Errors
+    /// The same.
+    pub fn why(&self) -> Result<String, Error> {
+        let sandbox = self.0.clone();
+        engine::block_on(async move { sandbox.why().await })
+    }
+
+    /// As [`crate::Sandbox::receipt`].
+    ///
+    /// # Errors
+    /// The same.
+    pub fn receipt(&self) -> Result<Receipt, Error> {
+        let sandbox = self.0.clone();
+        engine::block_on(async move { sandbox.receipt().await })
+    }
+
+    /// As [`crate::Sandbox::pause`].
+    ///
+    /// # Errors
+    /// The same.
+    pub fn pause(&self) -> Result<Description, Error> {
+        let sandbox = self.0.clone();
+        engine::block_on(async move { sandbox.pause().await })
+    }
+
+    /// As [`crate::Sandbox::resume`].
+    ///
+    /// # Errors
+    /// The same.
+    pub fn resume(&self) -> Result<Description, Error> {
+        let sandbox = self.0.clone();
+        engine::block_on(async move { sandbox.resume().await })
+    }
+
+    /// As [`crate::Sandbox::adopt`].
+    ///
+    /// # Errors
+    /// The same.
+    pub fn adopt(&self) -> Result<Description, Error> {
+        let sandbox = self.0.clone();
+        engine::block_on(async move { sandbox.adopt().await })
+    }
+
+    /// As [`crate::Sandbox::detach`].
+    ///
+    /// # Errors
+    /// The same.
+    pub fn detach(&self) -> Result<Description, Error> {
+        let sandbox = self.0.clone();
+        engine::block_on(async move { sandbox.detach().await })
+    }
+
     /// As [`crate::Sandbox::exec`].
     pub fn exec(&self, command: impl IntoIterator<Item = impl Into<String>>) -> ExecBuilder {
         ExecBuilder(self.0.exec(command))
@@ -236,7 +299,7 @@ impl Sandbox {
     pub fn scope<T, E: From<Error>>(&self, body: impl FnOnce(&Self) -> Result<T, E>) -> Result<T, E> {
         self.start()?;
         let result = body(self);
-        self.0.leave(result, self.stop_with(StopOptions::default().missing_ok(true)))
+        self.0.leave(result, self.stop_with(StopOptions::default().missing_ok(true).stop_for(StopFor::Scope)))
     }
 
     /// As [`crate::Sandbox::stop`].

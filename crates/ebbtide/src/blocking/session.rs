@@ -53,7 +53,8 @@ impl Session {
     /// # Errors
     /// The same.
     pub fn adopt(&self, sandbox: &Sandbox) -> Result<(), Error> {
-        self.0.adopt(&sandbox.0)
+        let (session, sandbox) = (self.0.clone(), sandbox.0.clone());
+        engine::block_on(async move { session.adopt(&sandbox).await })
     }
 
     /// As [`crate::Session::list`].

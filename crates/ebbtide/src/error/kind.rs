@@ -20,6 +20,16 @@ pub enum ErrorKind {
     NotFound,
     /// The sandbox does not run: it was never started, or has ended.
     NotRunning,
+    /// The sandbox is frozen: nothing can be run in it until it is resumed.
+    Paused,
+    /// Somebody who lives owns the sandbox.
+    Owned,
+    /// The daemon does not know this process's lease.
+    LeaseInvalid,
+    /// What a plan was made for has changed since: make a new one.
+    Stale,
+    /// There is no receipt of this end.
+    NoReceipt,
     /// The sandbox could not be made, or broke.
     Failed,
     /// The sandbox was ended by somebody.
@@ -80,6 +90,8 @@ pub(super) fn of(error: &Error) -> ErrorKind {
         | Error::OtherHome { .. } => ErrorKind::Daemon,
         Error::Disconnected(_) => ErrorKind::Unavailable,
         Error::NoAnswer { .. } => ErrorKind::RequestTimeout,
+        Error::Owned(_) => ErrorKind::Owned,
+        Error::NoReceipt { .. } => ErrorKind::NoReceipt,
         Error::Protocol(_) => ErrorKind::Protocol,
         Error::Invalid(_) => ErrorKind::Validation,
         Error::SandboxFailed { .. } => ErrorKind::Failed,
@@ -102,6 +114,11 @@ fn of_rejection(rejection: &Rejection) -> ErrorKind {
     match reason {
         "CWSANDBOX_SANDBOX_NOT_FOUND" | "CWSANDBOX_RUNNER_NOT_FOUND" => return ErrorKind::NotFound,
         "CWSANDBOX_SANDBOX_NOT_RUNNING" => return ErrorKind::NotRunning,
+        "EBBTIDE_SANDBOX_PAUSED" => return ErrorKind::Paused,
+        "EBBTIDE_SANDBOX_OWNED" => return ErrorKind::Owned,
+        "EBBTIDE_LEASE_INVALID" => return ErrorKind::LeaseInvalid,
+        "EBBTIDE_PLAN_STALE" => return ErrorKind::Stale,
+        "EBBTIDE_RECEIPT_UNAVAILABLE" => return ErrorKind::NoReceipt,
         "CWSANDBOX_COMMAND_TIMEOUT" => return ErrorKind::CommandTimeout,
         "CWSANDBOX_NOT_IMPLEMENTED" | "CWSANDBOX_FSS_NOT_SUPPORTED" => return ErrorKind::Unsupported,
         "CWSANDBOX_RESOURCE_CEILING_EXCEEDED" => return ErrorKind::Validation,

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ebbtide_model::Invalid;
+use ebbtide_model::{ErrorReason, Invalid};
 use thiserror::Error;
 use tonic::Code;
 
@@ -113,6 +113,17 @@ pub enum Error {
     /// The daemon refused or failed.
     #[error(transparent)]
     Rejected(#[from] Box<Rejection>),
+    /// Somebody who lives owns the sandbox, so it cannot be adopted.
+    #[error(transparent)]
+    Owned(Box<Owned>),
+    /// There is no receipt: the sandbox has not ended, or nobody saw what its end released.
+    #[error("there is no receipt of sandbox {id}: {why}")]
+    NoReceipt {
+        /// The sandbox.
+        id: String,
+        /// Why.
+        why: &'static str,
+    },
     /// The daemon said something that the protocol does not allow.
     #[error("unexpected answer from the daemon: {0}; is it of the same version? (ebb shutdown ends it)")]
     Protocol(String),
@@ -219,6 +230,18 @@ pub enum Error {
     },
 }
 
+/// Who owns a sandbox that somebody else wanted to adopt.
+#[derive(Debug, Clone, Error)]
+#[error("{rejection}")]
+pub struct Owned {
+    /// The sandbox.
+    pub id: String,
+    /// Who owns it, in words.
+    pub by: String,
+    /// What the daemon said.
+    pub rejection: Rejection,
+}
+
 /// The end of what a failed command said, which mostly says why.
 fn last_words(output: &CommandOutput) -> String {
     let said = output.stderr_text();
@@ -242,6 +265,10 @@ impl From<tonic::Status> for Error {
         if broken && rejection.reason.is_none() {
             return Self::Disconnected(rejection.message);
         }
+        if rejection.is(ErrorReason::SandboxOwned) {
+            let said = |key: &str| rejection.metadata.get(key).cloned().unwrap_or_default();
+            return Self::Owned(Box::new(Owned { id: said("sandbox_id"), by: said("owner"), rejection }));
+        }
         Self::Rejected(Box::new(rejection))
     }
 }
@@ -255,6 +282,7 @@ impl Error {
     pub fn rejection(&self) -> Option<&Rejection> {
         match self {
             Self::Rejected(rejection) => Some(rejection),
+            Self::Owned(owned) => Some(&owned.rejection),
             _ => None,
         }
     }
@@ -272,6 +300,7 @@ impl Error {
     /// ```
     pub fn reason(&self) -> Option<&str> {
         match self {
+            Self::NoReceipt { .. } => Some(ErrorReason::ReceiptUnavailable.as_str()),
             Self::Command { code, .. } => Some(code.as_str()).filter(|code| !code.is_empty()),
             other => other.rejection()?.reason.as_deref(),
         }

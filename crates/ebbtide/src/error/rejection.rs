@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use ebbtide_model::ErrorReason;
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
@@ -38,6 +39,13 @@ pub struct FieldViolation {
     pub field: String,
     /// What is wrong with it.
     pub description: String,
+}
+
+impl Rejection {
+    /// Whether it is for this reason, said by one who may say so.
+    pub(crate) fn is(&self, reason: ErrorReason) -> bool {
+        self.trusted && self.reason.as_deref() == Some(reason.as_str())
+    }
 }
 
 impl fmt::Display for Rejection {

@@ -117,7 +117,7 @@ impl ExecBuilder {
             let client = sandbox.core.connection.client().await?;
             let exec = match client.exec_within(command, timeout).await {
                 Ok(exec) => exec,
-                Err(error) => return Err(sandbox.why(error).await),
+                Err(error) => return Err(sandbox.explained(error).await),
             };
             Ok((exec.stdin, CommandStream::new(command_line, exec.events, limit, timeout)))
         })

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ebbtide_model::{Keep, KeepAs, OnIdle};
 use ebbtide_proto::coreweave::sandbox::v1 as wire;
 
 use super::{Core, Sandbox};
@@ -160,8 +161,70 @@ impl SandboxBuilder {
 
     /// Lets it live on without this process and its handles: it has no owner, and ends by [`Sandbox::stop`], with
     /// its main command, or when its lifetime is over. The daemon gives one without an owner a shorter lifetime.
-    pub fn detached(mut self) -> Self {
-        self.call.detached = Some(true);
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), ebbtide::Error> {
+    /// use std::time::Duration;
+    ///
+    /// let server = ebbtide::Sandbox::builder().detach().max_lifetime(Duration::from_secs(8 * 3600)).run().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn detach(mut self) -> Self {
+        self.call.detach = Some(true);
+        self
+    }
+
+    /// How long it lives on after this process, in whole seconds, for others to [adopt](Sandbox::adopt) it; 60 s
+    /// otherwise.
+    pub fn orphan_grace(mut self, grace: Duration) -> Self {
+        self.call.orphan_grace = Some(grace);
+        self
+    }
+
+    /// When it is spared by a clean-up that nobody asked for by name: at the end of its session, its block, its handles
+    /// or its owner. [`Sandbox::stop`] always ends it. The variable `EBBTIDE_KEEP_SANDBOX` overrides what is said here.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), ebbtide::Error> {
+    /// use std::time::Duration;
+    /// use ebbtide::{Keep, KeepAs, Sandbox};
+    ///
+    /// let debugged = Sandbox::builder()
+    ///     .keep(Keep::OnFailure)
+    ///     .keep_for(Duration::from_secs(600))
+    ///     .keep_as(KeepAs::Running)
+    ///     .run()
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn keep(mut self, keep: Keep) -> Self {
+        self.call.keep = Some(keep);
+        self
+    }
+
+    /// For how long it is kept, in whole seconds; an hour otherwise.
+    pub fn keep_for(mut self, length: Duration) -> Self {
+        self.call.keep_for = Some(length);
+        self
+    }
+
+    /// What of it is kept; all of it, frozen, otherwise.
+    pub fn keep_as(mut self, kept: KeepAs) -> Self {
+        self.call.keep_as = Some(kept);
+        self
+    }
+
+    /// After how long without use it is idle, in whole seconds. A command that runs by exec is use.
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.call.idle_timeout = Some(timeout);
+        self
+    }
+
+    /// What becomes of it when it is idle; it ends otherwise. Only beside an [idle timeout](Self::idle_timeout).
+    pub fn on_idle(mut self, then: OnIdle) -> Self {
+        self.call.on_idle = Some(then);
         self
     }
 
@@ -186,7 +249,7 @@ impl SandboxBuilder {
             None => Connection::from_env()?,
         };
         let wanted = self.defaults.overridden_by(self.call);
-        let owned = !wanted.detached.unwrap_or_default();
+        let owned = !wanted.detach.unwrap_or_default();
         let start_timeout = wanted.start_timeout;
         // Only a daemon on this machine sees when this process ends.
         let owner = if owned && connection.is_local() {

@@ -22,6 +22,8 @@ pub(crate) struct Core {
     /// The same for every attempt to start, so that a lost answer does not make a second sandbox.
     pub(crate) request_id: String,
     pub(crate) start_timeout: Duration,
+    /// Whether it is made without an owner.
+    pub(crate) detach: bool,
     /// Held by whoever starts it.
     pub(crate) starting: tokio::sync::Mutex<()>,
     /// Held by whoever stops it.
@@ -54,8 +56,8 @@ impl Core {
     }
 
     /// A sandbox that is there.
-    pub(crate) fn found(connection: Connection, sandbox: wire::Sandbox) -> Sandbox {
-        let core = Self::with(connection, None, String::new(), START, Some(sandbox.into()), false);
+    pub(crate) fn found(connection: Connection, sandbox: SandboxInfo) -> Sandbox {
+        let core = Self::with(connection, None, String::new(), START, Some(sandbox), false);
         Sandbox { core }
     }
 
@@ -72,6 +74,7 @@ impl Core {
             spec,
             request_id,
             start_timeout,
+            detach: !owned,
             starting: tokio::sync::Mutex::default(),
             stopping: tokio::sync::Mutex::default(),
             stop_sent: watch::Sender::new(false),
@@ -117,7 +120,11 @@ impl Core {
 
     /// Takes note of what the daemon says. A terminal state is never left, and an ending one only for such.
     pub(crate) fn learn(&self, sandbox: wire::Sandbox) -> SandboxInfo {
-        let new = SandboxInfo::from(sandbox);
+        self.note(SandboxInfo::from(sandbox))
+    }
+
+    /// As [`Core::learn`].
+    pub(crate) fn note(&self, new: SandboxInfo) -> SandboxInfo {
         let mut known = self.known();
         let stale = known.info.as_ref().is_some_and(|old| {
             old.state.is_terminal()

@@ -125,7 +125,7 @@ impl Sandbox {
         engine::run(async move {
             let client = sandbox.core.connection.client().await?;
             match tokio::time::timeout(REQUEST, call(client, id)).await {
-                Ok(Err(error)) => Err(sandbox.why(error).await),
+                Ok(Err(error)) => Err(sandbox.explained(error).await),
                 Ok(answer) => answer,
                 Err(_) => Err(Error::NoAnswer { limit: REQUEST }),
             }

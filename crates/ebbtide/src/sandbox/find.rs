@@ -1,7 +1,7 @@
 //! Sandboxes that are there already.
 
 use super::{Core, Sandbox};
-use crate::{Connection, Error, SandboxState, Select};
+use crate::{Connection, Error, OwnershipKind, SandboxInfo, SandboxState, Select};
 
 /// Which sandboxes to list.
 ///
@@ -19,12 +19,30 @@ pub struct ListOptions {
     pub state: Option<SandboxState>,
     /// Ended ones too.
     pub show_terminated: bool,
+    /// Only those whose owner is gone.
+    pub orphaned: bool,
 }
 
 impl ListOptions {
     /// Those that have all of these tags.
     pub fn tagged(tags: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self { tags: tags.into_iter().map(Into::into).collect(), ..Self::default() }
+    }
+
+    /// Those whose owner is gone, for whoever wants to adopt them.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), ebbtide::Error> {
+    /// use ebbtide::{ListOptions, Sandbox};
+    ///
+    /// for orphan in Sandbox::list(ListOptions::orphaned()).await? {
+    ///     println!("{}", orphan.why().await?);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn orphaned() -> Self {
+        Self { orphaned: true, ..Self::default() }
     }
 
     fn select(&self) -> Select {
@@ -59,7 +77,7 @@ impl Sandbox {
     /// As [`Sandbox::from_id`].
     pub async fn from_id_on(connection: &Connection, id: &str) -> Result<Self, Error> {
         let sandbox = connection.call(async |client: crate::Client| client.get(id).await).await?;
-        Ok(Core::found(connection.clone(), sandbox))
+        Ok(Core::found(connection.clone(), sandbox.into()))
     }
 
     /// The sandboxes that match. They belong to whoever made them: they do not end with these handles.
@@ -86,8 +104,17 @@ impl Sandbox {
     /// # Errors
     /// As [`Sandbox::list`].
     pub async fn list_on(connection: &Connection, options: ListOptions) -> Result<Vec<Self>, Error> {
-        let list = async |client: crate::Client| client.list(options.select()).await;
-        let found = connection.call(list).await?;
+        let found: Vec<SandboxInfo> = if options.orphaned {
+            let kind = Some(OwnershipKind::Orphaned);
+            let list = async |client: crate::Client| {
+                client.descriptions(&options.tags, kind, options.show_terminated).await
+            };
+            let orphans = connection.call(list).await?.into_iter().map(|orphan| orphan.sandbox);
+            orphans.filter(|orphan| options.state.is_none_or(|state| orphan.state == state)).collect()
+        } else {
+            let list = async |client: crate::Client| client.list(options.select()).await;
+            connection.call(list).await?.into_iter().map(SandboxInfo::from).collect()
+        };
         Ok(found.into_iter().map(|sandbox| Core::found(connection.clone(), sandbox)).collect())
     }
 }

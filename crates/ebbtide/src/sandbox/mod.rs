@@ -5,6 +5,7 @@ mod core;
 mod files;
 mod find;
 mod logs;
+mod owning;
 mod scope;
 mod start;
 mod stop;
@@ -15,7 +16,7 @@ use std::time::Duration;
 pub use builder::SandboxBuilder;
 pub use find::ListOptions;
 pub use logs::SandboxLogs;
-pub use stop::StopOptions;
+pub use stop::{StopFor, StopOptions};
 
 pub(crate) use self::core::Core;
 use crate::{ExecBuilder, SandboxInfo, SandboxState, WindowSize};
@@ -27,9 +28,10 @@ pub(crate) use stop::end;
 /// [`Sandbox::list`]. Clones are the same sandbox. Everything that needs it to run starts it first.
 ///
 /// A sandbox that this process made ends with the last handle of it: when that is dropped, a background thread
-/// stops it (see [`registry`](crate::registry)). When the process itself ends, by whatever cause, the daemon ends
-/// its sandboxes after the grace period of owners. Both hold unless it was made [`detached`](SandboxBuilder::detached).
-/// One that was found belongs to somebody else, and is only ended by [`Sandbox::stop`].
+/// stops it (see [`registry`](crate::registry)). When the process itself ends, by whatever cause, its
+/// sandboxes are orphans, which anybody may [`adopt`](Sandbox::adopt) for a grace period, and then end. Both hold unless
+/// it was made [detached](SandboxBuilder::detach). One that was found belongs to somebody else, and is only ended by
+/// [`Sandbox::stop`].
 ///
 /// ```no_run
 /// use ebbtide::Sandbox;
@@ -124,8 +126,8 @@ impl Sandbox {
         self.exec(["/bin/bash"]).terminal(size)
     }
 
-    /// Lets it live on without this process and its handles. One that has an owner already keeps it; to make one
-    /// without, see [`SandboxBuilder::detached`].
+    /// Lets it live on without its handles; the daemon is not asked. To let it live on without this process, see
+    /// [`Sandbox::detach`] and [`SandboxBuilder::detach`].
     pub fn forget(&self) {
         self.core.disown();
     }

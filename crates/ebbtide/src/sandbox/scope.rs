@@ -2,12 +2,12 @@
 
 use tracing::warn;
 
-use super::{Sandbox, StopOptions};
+use super::{Sandbox, StopFor, StopOptions};
 use crate::Error;
 
 impl Sandbox {
     /// Starts it, lends it to `body`, and stops it, whatever `body` returns. One that never was started by then, or has
-    /// ended, is no failure.
+    /// ended, is no failure. One whose keep policy spares it lives on.
     ///
     /// If both fail, `body`'s error is returned and the other is logged: it is the one that the caller is after.
     ///
@@ -32,7 +32,10 @@ impl Sandbox {
     ) -> Result<T, E> {
         self.start().await?;
         let result = body(self).await;
-        self.leave(result, self.stop_with(StopOptions::default().missing_ok(true)).await)
+        self.leave(
+            result,
+            self.stop_with(StopOptions::default().missing_ok(true).stop_for(StopFor::Scope)).await,
+        )
     }
 
     /// What comes of a scope: of two errors that of its body.

@@ -119,7 +119,7 @@ impl Sandbox {
     }
 
     /// Why something could not be begun in it: if it is not running any more, what became of it.
-    pub(crate) async fn why(&self, error: Error) -> Error {
+    pub(crate) async fn explained(&self, error: Error) -> Error {
         if error.is_disconnect() {
             self.core.connection.forget().await;
         }
@@ -145,8 +145,13 @@ impl Core {
             return Err(Error::Cancelled);
         }
         let spec = self.spec.as_ref().ok_or(Error::NotStarted)?;
-        let create = async |client: crate::Client| client.create(spec.clone(), &self.request_id).await;
-        let sandbox = self.connection.call(create).await?;
+        let create = async |client: crate::Client, lease: Option<_>| {
+            client.create_as(spec.clone(), &self.request_id, lease.as_ref()).await
+        };
+        let sandbox = match self.detach {
+            true => self.connection.call(async |client| create(client, None).await).await?,
+            false => self.connection.call_as_owner(create).await?,
+        };
         if sandbox.sandbox_id.is_empty() {
             return Err(Error::Protocol("a sandbox without an id".to_owned()));
         }

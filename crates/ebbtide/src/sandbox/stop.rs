@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ebbtide_model::{STOP_FOR_SCOPE, STOP_FOR_SESSION};
+use ebbtide_proto::coreweave::sandbox::v1 as wire;
+
 use super::{Core, Sandbox};
 use crate::{Connection, Error, engine};
 
@@ -25,11 +28,36 @@ pub struct StopOptions {
     pub grace: Duration,
     /// Whether a sandbox that is not there is no failure.
     pub missing_ok: bool,
+    /// For what it is. A sandbox may be kept unless its caller asked for its end.
+    pub stop_for: StopFor,
+}
+
+/// For what a sandbox is stopped.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StopFor {
+    /// Somebody asked for it: it always ends.
+    #[default]
+    Caller,
+    /// The block, the last handle or the program that had it has ended; its keep policy is asked.
+    Scope,
+    /// The session that had it is closed; its keep policy is asked.
+    Session,
+}
+
+impl StopFor {
+    pub(crate) fn header(self) -> Option<&'static str> {
+        match self {
+            Self::Caller => None,
+            Self::Scope => Some(STOP_FOR_SCOPE),
+            Self::Session => Some(STOP_FOR_SESSION),
+        }
+    }
 }
 
 impl Default for StopOptions {
     fn default() -> Self {
-        Self { grace: Duration::from_secs(10), missing_ok: false }
+        Self { grace: Duration::from_secs(10), missing_ok: false, stop_for: StopFor::Caller }
     }
 }
 
@@ -49,6 +77,12 @@ impl StopOptions {
     #[must_use]
     pub fn missing_ok(self, missing_ok: bool) -> Self {
         Self { missing_ok, ..self }
+    }
+
+    /// The same, for this.
+    #[must_use]
+    pub fn stop_for(self, stop_for: StopFor) -> Self {
+        Self { stop_for, ..self }
     }
 
     fn whole_grace(&self) -> Duration {
@@ -106,18 +140,28 @@ impl Sandbox {
     }
 }
 
-/// Whether there was one.
-async fn delete(connection: &Connection, id: &str, options: StopOptions) -> Result<bool, Error> {
-    let grace = options.whole_grace();
-    let delete = async |client: crate::Client| client.delete(id, grace, options.missing_ok).await;
-    Ok(connection.call(delete).await?.is_some())
+/// What the daemon made of a wish to end a sandbox.
+enum Deleted {
+    Missing,
+    Ending,
+    /// Its keep policy has spared it.
+    Kept(Box<wire::Sandbox>),
+}
+
+async fn delete(connection: &Connection, id: &str, options: StopOptions) -> Result<Deleted, Error> {
+    let (grace, StopOptions { missing_ok, stop_for, .. }) = (options.whole_grace(), options);
+    let delete = async |client: crate::Client, lease: Option<_>| {
+        client.delete_as(id, grace, missing_ok, stop_for, lease.as_ref()).await
+    };
+    let Some(sandbox) = connection.call_as_known(delete).await? else { return Ok(Deleted::Missing) };
+    let state = sandbox.status.as_ref().map(wire::SandboxStatus::state).unwrap_or_default();
+    let lives = matches!(state, wire::State::Running | wire::State::Paused);
+    Ok(if lives && stop_for != StopFor::Caller { Deleted::Kept(Box::new(sandbox)) } else { Deleted::Ending })
 }
 
 /// Ends a sandbox and waits for its end. One that is not there any more has ended.
 pub(crate) async fn end(connection: &Connection, id: &str, options: StopOptions) -> Result<(), Error> {
-    if !delete(connection, id, options.missing_ok(true)).await? {
-        return Ok(());
-    }
+    let Deleted::Ending = delete(connection, id, options.missing_ok(true)).await? else { return Ok(()) };
     let limit = options.whole_grace() + MARGIN;
     let wait = async |client: crate::Client| client.wait(id).await;
     match connection.call_within(limit, wait).await {
@@ -147,16 +191,23 @@ impl Core {
         self.stop_sent.send_replace(true);
         let ended = self.end(&id, options).await;
         // Whoever waits for the start of one that was not stopped may do so.
-        self.stop_sent.send_replace(ended.is_ok());
-        ended
+        self.stop_sent.send_replace(matches!(ended, Ok(true)));
+        ended.map(|_| ())
     }
 
-    async fn end(&self, id: &str, options: StopOptions) -> Result<(), Error> {
+    /// Whether it has ended; it has not if it was kept.
+    async fn end(&self, id: &str, options: StopOptions) -> Result<bool, Error> {
         match delete(&self.connection, id, options).await {
-            Ok(true) => {}
-            Ok(false) => {
+            Ok(Deleted::Ending) => {}
+            Ok(Deleted::Missing) => {
                 self.learn_gone();
-                return Ok(());
+                return Ok(true);
+            }
+            Ok(Deleted::Kept(sandbox)) => {
+                self.learn(*sandbox);
+                // It has left us: whoever wants to look at it will find it.
+                self.disown();
+                return Ok(false);
             }
             Err(error) => {
                 if error.is_not_found() {
@@ -169,7 +220,7 @@ impl Core {
             Err(error) if error.is_not_found() => self.learn_gone(),
             ended => drop(ended?),
         }
-        Ok(())
+        Ok(true)
     }
 }
 
