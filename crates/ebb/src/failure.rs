@@ -255,7 +255,10 @@ impl Failure {
             let fields = client.map_or(&[][..], |rejection| &rejection.fields);
             let error = ErrorView {
                 message: self.to_string(),
-                reason: client.and_then(|rejection| rejection.reason.as_deref()),
+                reason: match self {
+                    Self::Client(error) => error.reason(),
+                    _ => None,
+                },
                 fields: fields
                     .iter()
                     .map(|field| FieldView { field: &field.field, description: &field.description })
@@ -282,6 +285,8 @@ fn client_help(error: &ebbtide::Error) -> Option<&'static str> {
     match error {
         ebbtide::Error::NoDaemon { .. } => return Some("ebb serve"),
         ebbtide::Error::StartFailed { .. } | ebbtide::Error::TimedOut { .. } => return Some("ebb doctor"),
+        ebbtide::Error::Owned(_) => return Some("ebb why ID"),
+        ebbtide::Error::NoReceipt { .. } => return Some("ebb why ID, or ebb doctor"),
         _ => {}
     }
     let reason = error.rejection()?.reason.as_deref()?;
@@ -291,6 +296,10 @@ fn client_help(error: &ebbtide::Error) -> Option<&'static str> {
             Some("ebb key create on the daemon's machine, then set EBBTIDE_API_KEY")
         }
         ErrorReason::SandboxNotFound | ErrorReason::SandboxNotRunning => Some("ebb list --all"),
+        ErrorReason::SandboxPaused => Some("ebb resume ID"),
+        ErrorReason::SandboxOwned => Some("ebb why ID"),
+        ErrorReason::PlanStale => Some("the same ebb purge without --confirm, for a new plan"),
+        ErrorReason::ReceiptUnavailable => Some("ebb why ID"),
         ErrorReason::CapacityExhausted => Some("ebb list, then ebb stop ID"),
         ErrorReason::BackendUnavailable | ErrorReason::Internal => Some("ebb doctor"),
         ErrorReason::InvalidRequest | ErrorReason::NotImplemented | ErrorReason::SnapshotNotSupported => {

@@ -7,6 +7,8 @@ use clap::Args;
 use ebbtide::proto::coreweave::sandbox::v1 as wire;
 use ebbtide_model::{HOST_IMAGE, Invalid, MAIN_ANNOTATION, MAIN_IDLE, OwnerProcess, Quantity};
 
+use crate::policy::PolicyArgs;
+
 /// What a new sandbox is to be like.
 #[derive(Debug, Args)]
 pub(crate) struct SpecArgs {
@@ -31,6 +33,8 @@ pub(crate) struct SpecArgs {
     /// A word to find the sandbox by; may be repeated.
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
+    #[command(flatten)]
+    pub(crate) policy: PolicyArgs,
 }
 
 impl SpecArgs {
@@ -51,8 +55,13 @@ impl SpecArgs {
 
     /// The request. An empty `main` makes an idle sandbox; only a main command gets the environment here, so
     /// that what an exec is given is not written to the ledger.
-    pub(crate) fn spec(&self, main: &[String], owner: Option<OwnerProcess>) -> wire::SandboxSpec {
+    pub(crate) fn spec(
+        &self,
+        main: &[String],
+        owner: Option<OwnerProcess>,
+    ) -> Result<wire::SandboxSpec, Invalid> {
         let mut annotations = BTreeMap::new();
+        self.policy.annotate(&mut annotations)?;
         if let Some(owner) = owner {
             owner.annotate(&mut annotations);
         }
@@ -78,13 +87,13 @@ impl SpecArgs {
             working_dir: self.workdir.clone().unwrap_or_default(),
             ..Default::default()
         };
-        wire::SandboxSpec {
+        Ok(wire::SandboxSpec {
             containers: vec![container],
             max_lifetime_seconds: self.lifetime.unwrap_or_default(),
             tags: self.tags.clone(),
             annotations: annotations.into_iter().collect(),
             ..Default::default()
-        }
+        })
     }
 }
 

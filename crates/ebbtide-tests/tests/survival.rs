@@ -200,7 +200,7 @@ fn a_killed_run_is_gone_after_the_grace() {
     let init = home.init_of(&id);
     running.signal(Signal::KILL);
     let _ = running.wait().exited(137);
-    assert_eq!(ended(&home, &id)["reason"], "owner_gone");
+    assert_eq!(ended(&home, &id)["end"]["reason"], "owner_gone");
     assert!(!is_alive(init));
 }
 
@@ -220,7 +220,7 @@ fn a_killed_run_is_gone_after_the_grace_though_the_daemon_died_with_it() {
     home.kill_launcher();
     let _ = running.wait().exited(137);
     eventually("the init ends by itself", LIMIT, || (!is_alive(init)).then_some(()));
-    assert_eq!(ended(&home, &id)["reason"], "owner_gone");
+    assert_eq!(ended(&home, &id)["end"]["reason"], "owner_gone");
 }
 
 #[test]
@@ -233,5 +233,5 @@ fn a_sandbox_ends_with_the_process_that_it_is_tied_to() {
     works(&home, &id);
     owner.kill().expect("end sleep");
     owner.wait().expect("wait for sleep");
-    assert_eq!(ended(&home, &id)["reason"], "owner_gone");
+    assert_eq!(ended(&home, &id)["end"]["reason"], "owner_gone");
 }

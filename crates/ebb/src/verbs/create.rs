@@ -20,19 +20,21 @@ use ebbtide::owner;
 Examples:
   ebb create --lifetime 600 --tag demo
   ebb create --owner $$ -- python3 -m http.server
-  ebb create --image python:3.11")]
+  ebb create --image python:3.11
+  ebb create --owner $$ --keep on_failure --keep-for 600 -- make test
+  ebb create --idle-timeout 300 --on-idle pause")]
 pub(crate) struct Create {
     #[command(flatten)]
-    spec: SpecArgs,
-    /// End the sandbox when this process has ended.
-    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
-    owner: Option<u32>,
+    pub(super) spec: SpecArgs,
+    /// End the sandbox some time after this process has ended, unless somebody adopts it.
+    #[arg(long, conflicts_with = "detach", value_name = "PID", value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
+    pub(super) owner: Option<u32>,
     /// Do not wait until the sandbox runs.
     #[arg(long)]
-    no_wait: bool,
+    pub(super) no_wait: bool,
     /// The main command and its arguments; the sandbox ends with it. Without one it idles, whatever its image says.
     #[arg(trailing_var_arg = true, value_name = "COMMAND")]
-    command: Vec<String>,
+    pub(super) command: Vec<String>,
 }
 
 impl Create {
@@ -48,7 +50,7 @@ impl Create {
             Some(pid) => Some(owner(pid).map_err(|source| Failure::NoOwner { pid, source })?),
             None => None,
         };
-        let spec = self.spec.spec(&self.command, owner);
+        let spec = self.spec.spec(&self.command, owner)?;
         let made = Disposable::make(context, &daemon, spec, &mut signals).await?;
         let started = async {
             match self.no_wait {

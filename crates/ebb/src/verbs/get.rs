@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::view::SandboxView;
+use crate::view::DescriptionView;
 
 /// Show one sandbox
 #[derive(Debug, Args)]
@@ -21,7 +21,7 @@ pub(crate) struct Get {
 #[derive(Serialize)]
 struct GetView {
     #[serde(flatten)]
-    sandbox: SandboxView,
+    described: DescriptionView,
     /// The digest of the image's manifest; `null` for the host's own programs.
     image_digest: Option<String>,
 }
@@ -31,12 +31,13 @@ impl Get {
     pub(crate) async fn run(self, context: &Context) -> Result<u8, Failure> {
         let daemon = context.daemon()?;
         let (client, id) = context.resolve(&daemon, &self.id).await?;
-        let view = SandboxView::from(client.get(&id).await?);
+        let described = DescriptionView::from(client.describe(&id).await?);
         let image_digest = client.sandbox_image(&id).await?.digest;
         if context.json {
-            context.print_json(&GetView { sandbox: view, image_digest })?;
+            context.print_json(&GetView { described, image_digest })?;
             return Ok(0);
         }
+        let view = &described.sandbox;
         let shown = [
             ("id", Some(view.id.clone())),
             ("state", Some(view.state.clone())),
@@ -47,7 +48,8 @@ impl Get {
             ("command", Some(view.command.join(" ")).filter(|command| !command.is_empty())),
             ("workdir", view.workdir.clone()),
             ("tags", Some(view.tags.join(", ")).filter(|tags| !tags.is_empty())),
-            ("owner", view.owner_pid.map(|pid| format!("process {pid}"))),
+            ("owner", Some(described.ownership_in_words())),
+            ("until", described.until().map(str::to_owned)),
             ("cpu", view.cpu.clone()),
             ("memory", view.memory.clone()),
             ("created", view.created_at.clone()),

@@ -1,20 +1,20 @@
 //! `ebb list`: the sandboxes of this home.
 
 use clap::{Args, ValueEnum};
-use ebbtide::Select;
-use ebbtide::proto::coreweave::sandbox::v1 as wire;
+use ebbtide::{Client, Description, OwnershipKind, SandboxState};
 use serde::Serialize;
 
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::table;
-use crate::view::SandboxView;
+use crate::view::DescriptionView;
 
 /// List sandboxes
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   ebb list --tag demo
+  ebb list --orphaned
   ebb list --all --json")]
 pub(crate) struct List {
     /// Only those with this tag; repeated, only those with all of them.
@@ -26,6 +26,9 @@ pub(crate) struct List {
     /// Those that have ended, too.
     #[arg(long, short, visible_alias = "show-terminated")]
     all: bool,
+    /// Only those whose owner is gone: `ebb adopt` takes them over.
+    #[arg(long)]
+    orphaned: bool,
 }
 
 /// A state on the command line.
@@ -40,7 +43,7 @@ enum StateArg {
     Failed,
 }
 
-impl From<StateArg> for wire::State {
+impl From<StateArg> for SandboxState {
     fn from(state: StateArg) -> Self {
         match state {
             StateArg::Pending => Self::Pending,
@@ -57,27 +60,33 @@ impl From<StateArg> for wire::State {
 /// The stable shape of `ebb list --json`.
 #[derive(Serialize)]
 struct ListView {
-    sandboxes: Vec<SandboxView>,
+    sandboxes: Vec<DescriptionView>,
 }
 
 impl List {
     /// Does it.
     pub(crate) async fn run(self, context: &Context) -> Result<u8, Failure> {
         let daemon = context.daemon()?;
-        let select = Select { tags: self.tags, state: self.state.map(Into::into), show_terminated: self.all };
-        let (_, sandboxes) = context.call(&daemon, async |client| client.list(select.clone()).await).await?;
-        let sandboxes: Vec<SandboxView> = sandboxes.into_iter().map(SandboxView::from).collect();
+        let kind = self.orphaned.then_some(OwnershipKind::Orphaned);
+        let wanted = self.state.map(SandboxState::from);
+        // Whoever asks for a state that is an end wants to see those that are in it.
+        let all = self.all || wanted.is_some_and(SandboxState::is_terminal);
+        let list = async |client: &Client| client.descriptions(&self.tags, kind, all).await;
+        let (_, found) = context.call(&daemon, list).await?;
+        let fits = |found: &Description| wanted.is_none_or(|wanted| found.sandbox.state == wanted);
+        let sandboxes: Vec<_> = found.into_iter().filter(fits).map(DescriptionView::from).collect();
         if context.json {
             context.print_json(&ListView { sandboxes })?;
         } else {
-            let header = ["ID", "STATE", "COMMAND", "AGE", "ENDS IN", "TAGS", "REASON"];
+            let header = ["ID", "STATE", "COMMAND", "AGE", "ENDS IN", "OWNERSHIP", "TAGS", "REASON"];
             context.print(&table::render(&header, sandboxes.iter().map(row)))?;
         }
         Ok(0)
     }
 }
 
-fn row(view: &SandboxView) -> Vec<String> {
+fn row(described: &DescriptionView) -> Vec<String> {
+    let view = &described.sandbox;
     let state = match view.exit_code {
         Some(code) if view.is_terminal() => format!("{} ({code})", view.state),
         _ => view.state.clone(),
@@ -88,6 +97,7 @@ fn row(view: &SandboxView) -> Vec<String> {
         table::one_line(&view.command.join(" ")),
         view.age(),
         view.remaining(),
+        table::one_line(&described.ownership_in_words()),
         view.tags.join(","),
         table::one_line(view.reason.as_deref().unwrap_or_default()),
     ]

@@ -1,5 +1,6 @@
 //! One file per verb.
 
+pub(crate) mod adopt;
 pub(crate) mod completions;
 pub(crate) mod cp;
 pub(crate) mod create;
@@ -11,10 +12,13 @@ pub(crate) mod image;
 pub(crate) mod key;
 pub(crate) mod list;
 pub(crate) mod logs;
+pub(crate) mod pause;
 pub(crate) mod purge;
+pub(crate) mod receipt;
 pub(crate) mod run;
 pub(crate) mod serve;
 pub(crate) mod shell;
 pub(crate) mod shutdown;
 pub(crate) mod stop;
 pub(crate) mod torture;
+pub(crate) mod why;

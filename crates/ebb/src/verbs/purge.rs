@@ -1,28 +1,24 @@
-//! `ebb purge`: ends a set of sandboxes, after having shown which.
-
-use std::time::Duration;
+//! `ebb purge`: ends a set of sandboxes: first the plan, then exactly that.
 
 use clap::{ArgGroup, Args};
-use ebbtide::{Client, Select};
-use futures::StreamExt as _;
-use futures::stream;
+use ebbtide::{Client, PurgeFilter, PurgePlan, Purged};
 use serde::Serialize;
 
 use crate::context::Context;
 use crate::exit;
 use crate::failure::Failure;
-use crate::verbs::stop::wait_gone;
-
-const AT_ONCE: usize = 32;
-const LIMIT: Duration = Duration::from_secs(60);
+use crate::table;
+use crate::view::DescriptionView;
 
 /// End all sandboxes, or all with given tags
 ///
-/// Shows what would end; ends it only with --yes.
+/// Shows what would end, and the plan's hash. Ends it with `--confirm HASH`, which is refused if another set would end by
+/// now, or with --yes, which takes the set as it is.
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("which").required(true).args(["tags", "all"])), after_help = "\
 Examples:
   ebb purge --tag demo
+  ebb purge --tag demo --confirm 5c2f0a91
   ebb purge --all --yes")]
 pub(crate) struct Purge {
     /// Those with this tag; repeated, those with all of them.
@@ -31,6 +27,12 @@ pub(crate) struct Purge {
     /// Every sandbox of yours in this home.
     #[arg(long)]
     all: bool,
+    /// Those of others, too. Only for root, on the daemon's own machine.
+    #[arg(long)]
+    all_owners: bool,
+    /// Do it, if it is still what this plan says.
+    #[arg(long, value_name = "HASH", conflicts_with = "yes")]
+    confirm: Option<String>,
     /// Do it.
     #[arg(long, short)]
     yes: bool,
@@ -40,61 +42,84 @@ pub(crate) struct Purge {
 #[derive(Serialize)]
 struct PurgeView {
     dry_run: bool,
+    hash: String,
     matched: Vec<String>,
+    outcomes: Vec<OutcomeView>,
     failed: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct OutcomeView {
+    id: String,
+    outcome: &'static str,
+    message: String,
 }
 
 impl Purge {
     /// Does it.
     pub(crate) async fn run(self, context: &Context) -> Result<u8, Failure> {
         let daemon = context.daemon()?;
-        let select = Select { tags: self.tags.clone(), ..Select::default() };
-        let (client, sandboxes) =
-            context.call(&daemon, async |client| client.list(select.clone()).await).await?;
-        let matched: Vec<String> = sandboxes.into_iter().map(|sandbox| sandbox.sandbox_id).collect();
-        if !self.yes {
-            return self.show(context, matched);
-        }
-        let purge = async |client: &Client| client.purge(&self.tags, self.all, false).await;
-        let answer = context.call_on(&daemon, &client, purge).await?;
-        let mut failed = answer.failed;
-        let ending = matched.iter().filter(|id| !failed.contains(id)).cloned();
-        let waits = ending.map(async |id| {
-            let gone = wait_gone(context, &daemon, &client, &id, LIMIT).await;
-            gone.err().map(|failure| (id, failure))
-        });
-        let late: Vec<_> = stream::iter(waits).buffer_unordered(AT_ONCE).collect().await;
-        for (id, failure) in late.into_iter().flatten() {
-            eprintln!("ebb: {id}: {failure}");
-            failed.push(id);
-        }
-        let ended = answer.count.saturating_sub(failed.len());
-        let code = if failed.is_empty() { 0 } else { exit::PARTLY };
-        if context.json {
-            context.print_json(&PurgeView { dry_run: false, matched, failed })?;
-        } else {
-            context.print(&format!("{ended} ended"))?;
-            for id in failed {
-                eprintln!("ebb: {id} did not end\n  try: ebb stop --grace 0 {id}");
+        let filter = PurgeFilter { tags: self.tags.clone(), all: self.all, all_owners: self.all_owners };
+        let (client, plan) = match &self.confirm {
+            Some(hash) => {
+                let plan = PurgePlan { hash: hash.clone(), sandboxes: Vec::new() };
+                (context.connect(&daemon).await?, plan)
             }
+            None => context.call(&daemon, async |client| client.plan_purge(filter.clone()).await).await?,
+        };
+        if self.confirm.is_none() && !self.yes {
+            return self.show(context, plan);
         }
-        Ok(code)
+        let confirm = async |client: &Client| client.confirm_purge(filter.clone(), &plan.hash).await;
+        let purged = context.call_on(&daemon, &client, confirm).await?;
+        report(context, plan.hash, purged)
     }
 
-    fn show(self, context: &Context, matched: Vec<String>) -> Result<u8, Failure> {
+    fn show(self, context: &Context, plan: PurgePlan) -> Result<u8, Failure> {
+        let PurgePlan { hash, sandboxes } = plan;
         if context.json {
-            context.print_json(&PurgeView { dry_run: true, matched, failed: Vec::new() })?;
+            let matched = sandboxes.into_iter().map(|described| described.sandbox.id).collect();
+            let view = PurgeView { dry_run: true, hash, matched, outcomes: Vec::new(), failed: Vec::new() };
+            context.print_json(&view)?;
             return Ok(0);
         }
-        for id in &matched {
-            context.print(id)?;
+        let count = sandboxes.len();
+        if count > 0 {
+            let rows = sandboxes.into_iter().map(DescriptionView::from).map(|view| {
+                let (sandbox, owner) = (&view.sandbox, view.ownership_in_words());
+                vec![sandbox.id.clone(), sandbox.state.clone(), sandbox.age(), owner, sandbox.tags.join(",")]
+            });
+            context.print(&table::render(&["ID", "STATE", "AGE", "OWNERSHIP", "TAGS"], rows))?;
         }
-        let which = if self.all {
-            "--all".to_owned()
-        } else {
-            self.tags.iter().map(|tag| format!("--tag {tag}")).collect::<Vec<_>>().join(" ")
-        };
-        eprintln!("{} would end; to end them: ebb purge {which} --yes", matched.len());
+        eprintln!("{count} would end; to end exactly these: ebb purge {} --confirm {hash}", self.which());
         Ok(0)
     }
+
+    /// The options that name the set.
+    fn which(&self) -> String {
+        let tags = self.tags.iter().map(|tag| format!("--tag {tag}"));
+        let all = self.all.then(|| "--all".to_owned());
+        let others = self.all_owners.then(|| "--all-owners".to_owned());
+        tags.chain(all).chain(others).collect::<Vec<_>>().join(" ")
+    }
+}
+
+fn report(context: &Context, hash: String, purged: Vec<Purged>) -> Result<u8, Failure> {
+    let failed: Vec<String> =
+        purged.iter().filter(|one| !one.outcome.is_gone()).map(|one| one.id.clone()).collect();
+    let code = if failed.is_empty() { 0 } else { exit::PARTLY };
+    if context.json {
+        let matched = purged.iter().map(|one| one.id.clone()).collect();
+        let outcomes = purged
+            .into_iter()
+            .map(|Purged { id, outcome, message }| OutcomeView { id, outcome: outcome.as_str(), message })
+            .collect();
+        context.print_json(&PurgeView { dry_run: false, hash, matched, outcomes, failed })?;
+        return Ok(code);
+    }
+    context.print(&format!("{} ended", purged.len() - failed.len()))?;
+    for Purged { id, outcome, message } in purged.iter().filter(|one| !one.outcome.is_gone()) {
+        eprintln!("ebb: {id}: {outcome}: {message}\n  try: ebb stop --grace 0 {id}");
+    }
+    Ok(code)
 }

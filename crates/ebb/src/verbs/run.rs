@@ -6,7 +6,7 @@
 use std::io::{self, IsTerminal as _};
 
 use clap::Args;
-use ebbtide::{ExecCommand, Target};
+use ebbtide::{ExecCommand, Keep, Target};
 
 use crate::attach::{Output, attach};
 use crate::context::Context;
@@ -16,6 +16,7 @@ use crate::signals::Signals;
 use crate::spec::SpecArgs;
 use crate::starting;
 use crate::terminal::TerminalArgs;
+use crate::verbs::create::Create;
 use ebbtide::owner;
 
 /// Run a command in a new sandbox, which is gone afterwards
@@ -29,7 +30,8 @@ Examples:
   ebb run --memory 256Mi --env NAME=value -- python3 -c 'print(2+2)'
   tar c . | ebb run --workdir /tmp -- tar x
   ebb run -it -- bash
-  ebb run --image python:3.11 -- python3 -V")]
+  ebb run --image python:3.11 -- python3 -V
+  ebb run --keep on_failure --keep-for 600 -- make test")]
 pub(crate) struct Run {
     #[command(flatten)]
     spec: SpecArgs,
@@ -43,6 +45,11 @@ pub(crate) struct Run {
 impl Run {
     /// Does it.
     pub(crate) async fn run(self, context: &Context) -> Result<u8, Failure> {
+        if self.spec.policy.detach {
+            // Nobody waits for its end: the command becomes the main one.
+            let Self { spec, command, .. } = self;
+            return Create { spec, owner: None, no_wait: false, command }.run(context).await;
+        }
         let terminal = self.terminal.open(context)?;
         let mut signals = match terminal {
             Some(_) => Signals::install_all()?,
@@ -56,7 +63,7 @@ impl Run {
             ),
             false => None,
         };
-        let spec = self.spec.spec(&[], us);
+        let spec = self.spec.spec(&[], us)?;
         let sandbox = Disposable::make(context, &daemon, spec, &mut signals).await?;
         let mut output = Output::new(context.json);
         let run = async {
@@ -70,7 +77,14 @@ impl Run {
             signal = signals.next() => Err(Failure::Interrupted { signal }),
         };
         let id = sandbox.id.clone();
-        sandbox.remove(context, &daemon, &mut signals).await;
+        let failed = !matches!(&ended, Ok(end) if end.exit_code() == 0);
+        match self.spec.policy.keep()? {
+            Some(keep @ (Keep::Always | Keep::OnFailure)) if failed || keep == Keep::Always => {
+                // The daemon keeps what its owner has left behind.
+                eprintln!("ebb: sandbox {id} is left to be kept\n  try: ebb why {id}");
+            }
+            _ => sandbox.remove(context, &daemon, &mut signals).await,
+        }
         let end = ended?;
         if let Some(view) = output.view(&id, end) {
             context.print_json(&view)?;

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use crate::support::{Answer, Home};
 
-const VERBS: [&str; 16] = [
+const VERBS: [&str; 21] = [
     "run",
     "create",
     "exec",
@@ -16,7 +16,12 @@ const VERBS: [&str; 16] = [
     "list",
     "get",
     "events",
+    "why",
+    "adopt",
+    "pause",
+    "resume",
     "stop",
+    "receipt",
     "purge",
     "serve",
     "image",

@@ -1,11 +1,14 @@
 //! What is known of a sandbox, in the stable shape that `--json` prints (documented in `docs/cli.md`).
 
-use std::collections::BTreeMap;
+mod description;
 
+use ebbtide::SandboxInfo;
 use ebbtide::proto::coreweave::sandbox::v1 as wire;
 use ebbtide_model::OwnerProcess;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
+
+pub(crate) use description::{DescriptionView, ReceiptView};
 
 /// A sandbox. Environment values are left out: they may be secrets.
 #[derive(Debug, Clone, Serialize)]
@@ -48,34 +51,33 @@ pub(crate) struct SandboxView {
 
 impl From<wire::Sandbox> for SandboxView {
     fn from(sandbox: wire::Sandbox) -> Self {
-        let spec = sandbox.spec.unwrap_or_default();
-        let status = sandbox.status.unwrap_or_default();
-        let container = spec.containers.into_iter().next().unwrap_or_default();
-        let bounds = status.effective_resources.clone().unwrap_or_default();
-        let annotations: BTreeMap<String, String> = spec.annotations.into_iter().collect();
-        let owner = OwnerProcess::from_annotations(&annotations).ok().flatten();
-        let time = |at: Option<_>| at.and_then(|at| instant(&at));
-        let created = time(status.create_time);
-        let lifetime = SignedDuration::from_secs(status.effective_max_lifetime_seconds.into());
+        SandboxInfo::from(sandbox).into()
+    }
+}
+
+impl From<SandboxInfo> for SandboxView {
+    fn from(info: SandboxInfo) -> Self {
+        let owner = OwnerProcess::from_annotations(&info.annotations).ok().flatten();
+        let time = |at: Option<_>| at.and_then(|at| Timestamp::try_from(at).ok());
         let text = |at: Option<Timestamp>| at.map(|at| at.to_string());
-        let filled = |text: String| Some(text).filter(|text| !text.is_empty());
+        let created = time(info.created_at);
         Self {
-            id: sandbox.sandbox_id,
-            state: state_name(status.state()),
-            reason: filled(status.state_reason),
-            exit_code: status.exit_code,
-            image: container.image,
-            command: filled(container.command).into_iter().chain(container.args).collect(),
-            workdir: filled(container.working_dir),
-            tags: spec.tags,
+            id: info.id,
+            state: info.state.to_string(),
+            reason: info.reason,
+            exit_code: info.exit_code,
+            image: info.image,
+            command: info.command,
+            workdir: info.working_dir,
+            tags: info.tags,
             owner_pid: owner.map(|owner| owner.pid),
-            cpu: filled(bounds.cpu),
-            memory: filled(bounds.memory),
-            lifetime_seconds: status.effective_max_lifetime_seconds,
+            cpu: info.limits.cpu,
+            memory: info.limits.memory,
+            lifetime_seconds: i32::try_from(info.max_lifetime.as_secs()).unwrap_or(i32::MAX),
             created_at: text(created),
-            started_at: text(time(status.start_time)),
-            expires_at: text(created.and_then(|created| created.checked_add(lifetime).ok())),
-            ended_at: text(time(status.end_time)),
+            started_at: text(time(info.started_at)),
+            expires_at: text(created.and_then(|created| created.checked_add(info.max_lifetime).ok())),
+            ended_at: text(time(info.ended_at)),
             created,
         }
     }
@@ -102,11 +104,6 @@ impl SandboxView {
             .map(|created| short(lifetime - Timestamp::now().duration_since(created)))
             .unwrap_or_default()
     }
-}
-
-/// The state's name as the command line writes it.
-pub(crate) fn state_name(state: wire::State) -> String {
-    state.as_str_name().trim_start_matches("STATE_").to_ascii_lowercase()
 }
 
 /// A time of the protocol.

@@ -2,6 +2,8 @@
 //!
 //! It needs no daemon and starts none, so that it also works when nothing else does.
 
+mod fix;
+
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -17,6 +19,7 @@ use crate::context::Context;
 use crate::exit;
 use crate::failure::Failure;
 use crate::table;
+use fix::Done;
 
 /// A fault counts when it is seen this often in a row. Whatever is just being made or taken apart is not.
 const LOOKS: usize = 4;
@@ -25,13 +28,19 @@ const PAUSE: Duration = Duration::from_millis(250);
 
 /// Look for what is left behind, and for what this host lacks
 ///
-/// Walks the kernel without the ledger, then compares both. Exits 1 if something is left behind or missing.
+/// Walks the kernel without the ledger, then compares both. Exits 1 if something is left behind or missing; with --fix, if
+/// something is so afterwards. What belongs to a sandbox that lives is never touched.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   ebb doctor
+  ebb doctor --fix
   ebb doctor --json")]
-pub(crate) struct Doctor {}
+pub(crate) struct Doctor {
+    /// Take away what is left behind, and say what became of each thing.
+    #[arg(long)]
+    fix: bool,
+}
 
 /// The stable shape of `ebb doctor --json`.
 #[derive(Serialize)]
@@ -44,6 +53,8 @@ struct DoctorView<'a> {
     live: &'a LiveView,
     leaks: Vec<LeakView<'a>>,
     missing: &'a [Missing],
+    /// What was done about what was left behind.
+    fixed: &'a [Done],
     expected: &'a [Found],
     lacks: &'a [Lack],
 }
@@ -63,10 +74,17 @@ impl Doctor {
         let lacks = audit::lacks();
         let location = HomeLocation::from_env().map_err(Error::from)?;
         let home = location.find().map_err(Error::from)?;
-        let (live, report) = match &home {
+        let (mut live, mut report) = match &home {
             Some(home) => examine(home).await?,
             None => Default::default(),
         };
+        let mut fixed = Vec::new();
+        if let (true, Some(home)) = (self.fix, &home) {
+            fixed = fix::fix(context, &location, home, &report).await?;
+            if !fixed.is_empty() || !report.is_clean() {
+                (live, report) = examine(home).await?;
+            }
+        }
         if context.json {
             let leaks = report.leaks.iter().map(|found| LeakView { found, remedy: remedy(found) }).collect();
             context.print_json(&DoctorView {
@@ -76,10 +94,20 @@ impl Doctor {
                 live: &live,
                 leaks,
                 missing: &report.missing,
+                fixed: &fixed,
                 expected: &report.expected,
                 lacks: &lacks,
             })?;
         } else {
+            for Done { kind, name, outcome, detail } in &fixed {
+                let why = detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
+                context.print(&format!(
+                    "{}: {} {}{why}",
+                    outcome.as_str(),
+                    kind.as_str(),
+                    name.escape_debug()
+                ))?;
+            }
             context.print(text(location.state_dir(), home.as_ref(), &report, &lacks).trim_end())?;
         }
         Ok(if report.is_clean() { 0 } else { exit::PARTLY })
