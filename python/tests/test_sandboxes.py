@@ -259,7 +259,7 @@ def test_a_sandbox_that_is_lost_is_warned_of_and_ended_with_the_process(home: Ho
 
 
 def test_a_detached_sandbox_outlives_its_handle(home: Home) -> None:
-    box = Sandbox.run(detached=True, max_lifetime_seconds=60)
+    box = Sandbox.run(detach=True, max_lifetime_seconds=60)
     name = str(box.sandbox_id)
     del box
     gc.collect()

@@ -25,6 +25,7 @@ mod notify;
 mod operation;
 mod outcome;
 mod owned;
+mod ownership;
 mod process;
 mod reader;
 mod repeat;

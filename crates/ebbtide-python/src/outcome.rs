@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use ebbtide::Error;
 use ebbtide::proto::bytes::Bytes;
+use ebbtide::{Description, Error, Receipt};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
 use crate::exec::Exit;
 use crate::failure;
 use crate::function::Answer;
+use crate::ownership;
 use crate::sandbox::Sandbox;
 
 #[derive(Clone)]
@@ -20,6 +21,8 @@ pub(crate) enum Outcome {
     Sandboxes(Vec<ebbtide::Sandbox>),
     Exit(Arc<Exit>),
     Answer(Arc<Answer>),
+    Description(Arc<Description>),
+    Receipt(Receipt),
     /// The sandboxes that could not be stopped.
     NotStopped(Vec<(String, Error)>),
 }
@@ -37,6 +40,8 @@ impl Outcome {
             }
             Self::Exit(exit) => exit.to_python(py)?,
             Self::Answer(answer) => answer.to_python(py)?,
+            Self::Description(described) => ownership::description(py, &described)?.into_any().unbind(),
+            Self::Receipt(receipt) => ownership::receipt(py, &receipt)?.into_any().unbind(),
             Self::NotStopped(failures) => failure::describe_all(py, &failures)?.into_any().unbind(),
         })
     }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ebbtide::{Error, ProcessLocal, Sandbox, StopOptions};
+use ebbtide::{Error, ProcessLocal, Sandbox, StopFor, StopOptions};
 use futures::StreamExt as _;
 use futures::stream;
 use tokio::time::sleep;
@@ -139,13 +139,14 @@ pub(crate) fn clean_up() -> Operation {
 }
 
 async fn stop(sandbox: &Sandbox) -> Result<(), Error> {
+    let options = StopOptions::default().missing_ok(true).stop_for(StopFor::Scope);
     let mut pause = PAUSE;
     for _ in 1..ATTEMPTS {
-        match sandbox.stop_with(StopOptions::default().missing_ok(true)).await {
+        match sandbox.stop_with(options).await {
             Err(_) => sleep(pause).await,
             stopped => return stopped,
         }
         pause *= 2;
     }
-    sandbox.stop_with(StopOptions::default().missing_ok(true)).await
+    sandbox.stop_with(options).await
 }

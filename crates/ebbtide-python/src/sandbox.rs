@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ebbtide::{Error, ListOptions, LogOptions, SandboxState, StopOptions, WindowSize};
+use ebbtide::{Description, Error, ListOptions, LogOptions, SandboxState, StopFor, StopOptions, WindowSize};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -59,13 +60,17 @@ impl Sandbox {
         Ok(held.sandbox.clone())
     }
 
-    /// Takes it from now on as one that ends with this process.
-    pub(crate) fn adopt(&self, session: &ebbtide::Session) -> PyResult<()> {
-        let held = self.held()?;
-        session.adopt(&held.sandbox).map_err(failure::refused)?;
-        held.ours.store(true, Ordering::Relaxed);
-        owned::own(held.number, &held.sandbox);
-        Ok(())
+    /// The sandbox as the client has it.
+    pub(crate) fn sandbox(&self) -> PyResult<ebbtide::Sandbox> {
+        Ok(self.held()?.sandbox.clone())
+    }
+
+    fn described<F>(&self, call: impl FnOnce(ebbtide::Sandbox) -> F) -> PyResult<Operation>
+    where
+        F: Future<Output = Result<Description, Error>> + Send + 'static,
+    {
+        let call = call(self.sandbox()?);
+        Ok(Operation::start(async move { Ok(Outcome::Description(Arc::new(call.await?))) }))
     }
 
     fn operate<F>(&self, call: impl FnOnce(ebbtide::Sandbox) -> F) -> PyResult<Operation>
@@ -81,7 +86,7 @@ impl Sandbox {
     #[new]
     #[pyo3(signature = (spec, session=None, base_url=None))]
     fn build(spec: Spec, session: Option<&Session>, base_url: Option<&str>) -> PyResult<Self> {
-        let ours = !spec.detached;
+        let ours = !spec.detach;
         let builder = match session {
             Some(session) => session.builder()?,
             None => {
@@ -105,15 +110,16 @@ impl Sandbox {
 
     /// The sandboxes that match.
     #[staticmethod]
-    #[pyo3(signature = (tags, state=None, show_terminated=false, base_url=None))]
+    #[pyo3(signature = (tags, state=None, show_terminated=false, orphaned=false, base_url=None))]
     fn list(
         tags: Vec<String>,
         state: Option<&str>,
         show_terminated: bool,
+        orphaned: bool,
         base_url: Option<&str>,
     ) -> PyResult<Operation> {
         let connection = connection::connection(base_url).map_err(failure::refused)?;
-        let options = list_options(tags, state, show_terminated)?;
+        let options = list_options(tags, state, show_terminated, orphaned)?;
         Ok(Operation::start(async move {
             ebbtide::Sandbox::list_on(&connection, options).await.map(Outcome::Sandboxes)
         }))
@@ -197,10 +203,11 @@ impl Sandbox {
         Ok(Operation::start(async move { sandbox.status().await.map(|_| Outcome::Nothing) }))
     }
 
-    /// Ends it and waits for that.
-    #[pyo3(signature = (grace, missing_ok=false))]
-    fn stop(&self, grace: f64, missing_ok: bool) -> PyResult<Operation> {
-        let options = StopOptions::default().grace(seconds(grace)?).missing_ok(missing_ok);
+    /// Ends it and waits for that; `at_end` of its block its keep policy is asked.
+    #[pyo3(signature = (grace, missing_ok=false, at_end=false))]
+    fn stop(&self, grace: f64, missing_ok: bool, at_end: bool) -> PyResult<Operation> {
+        let stop_for = if at_end { StopFor::Scope } else { StopFor::Caller };
+        let options = StopOptions::default().grace(seconds(grace)?).missing_ok(missing_ok).stop_for(stop_for);
         let held = self.held()?;
         let (sandbox, number) = (held.sandbox.clone(), held.number);
         Ok(owned::promise(async move {
@@ -210,13 +217,52 @@ impl Sandbox {
         }))
     }
 
-    /// Lets it live on without this process.
+    /// Takes it from now on as one that ends with this process.
+    fn own(&self) -> PyResult<()> {
+        let held = self.held()?;
+        held.ours.store(true, Ordering::Relaxed);
+        owned::own(held.number, &held.sandbox);
+        Ok(())
+    }
+
+    /// Lets it live on when this process ends.
     fn forget(&self) -> PyResult<()> {
         let held = self.held()?;
         held.ours.store(false, Ordering::Relaxed);
         held.sandbox.forget();
         owned::disown(held.number);
         Ok(())
+    }
+
+    /// Tells the daemon that nobody owns it any more.
+    fn detach(&self) -> PyResult<Operation> {
+        self.described(|sandbox| async move { sandbox.detach().await })
+    }
+
+    /// Takes it over.
+    fn adopt(&self) -> PyResult<Operation> {
+        self.described(|sandbox| async move { sandbox.adopt().await })
+    }
+
+    /// All that is known of it.
+    fn describe(&self) -> PyResult<Operation> {
+        self.described(|sandbox| async move { sandbox.describe().await })
+    }
+
+    /// Freezes what runs in it.
+    fn pause(&self) -> PyResult<Operation> {
+        self.described(|sandbox| async move { sandbox.pause().await })
+    }
+
+    /// Goes on with what was frozen.
+    fn resume(&self) -> PyResult<Operation> {
+        self.described(|sandbox| async move { sandbox.resume().await })
+    }
+
+    /// What its end released.
+    fn receipt(&self) -> PyResult<Operation> {
+        let sandbox = self.sandbox()?;
+        Ok(Operation::start(async move { sandbox.receipt().await.map(Outcome::Receipt) }))
     }
 
     /// Runs a command in it.
@@ -303,6 +349,7 @@ pub(crate) fn list_options(
     tags: Vec<String>,
     state: Option<&str>,
     show_terminated: bool,
+    orphaned: bool,
 ) -> PyResult<ListOptions> {
     let unknown = |name: &str| PyValueError::new_err(format!("{name:?} is no state of a sandbox"));
     let state = state
@@ -310,10 +357,10 @@ pub(crate) fn list_options(
             SandboxState::ALL.into_iter().find(|state| state.as_str() == name).ok_or_else(|| unknown(name))
         })
         .transpose()?;
-    Ok(ListOptions { tags, state, show_terminated })
+    Ok(ListOptions { tags, state, show_terminated, orphaned })
 }
 
 /// Seconds since 1970.
-fn timestamp(time: SystemTime) -> f64 {
+pub(crate) fn timestamp(time: SystemTime) -> f64 {
     time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs_f64()
 }

@@ -36,16 +36,38 @@ impl Session {
     }
 
     /// Takes a sandbox that was made elsewhere.
-    fn adopt(&self, sandbox: &Sandbox) -> PyResult<()> {
-        sandbox.adopt(self.session()?)
+    fn adopt(&self, sandbox: &Sandbox) -> PyResult<Operation> {
+        let (session, sandbox) = (self.session()?.clone(), sandbox.sandbox()?);
+        Ok(Operation::start(async move { session.adopt(&sandbox).await.map(|()| Outcome::Nothing) }))
     }
 
-    /// The sandboxes that match; they are not the session's.
-    #[pyo3(signature = (tags, state=None, show_terminated=false))]
-    fn list(&self, tags: Vec<String>, state: Option<&str>, show_terminated: bool) -> PyResult<Operation> {
-        let options = list_options(tags, state, show_terminated)?;
+    /// The sandbox with this id, which becomes the session's.
+    fn find(&self, sandbox_id: String) -> PyResult<Operation> {
         let session = self.session()?.clone();
-        Ok(Operation::start(async move { session.list(options).await.map(Outcome::Sandboxes) }))
+        Ok(Operation::start(async move { session.from_id(&sandbox_id).await.map(Outcome::Sandbox) }))
+    }
+
+    /// The sandboxes that match; they become the session's if that is asked for.
+    #[pyo3(signature = (tags, state=None, show_terminated=false, orphaned=false, adopt=false))]
+    fn list(
+        &self,
+        tags: Vec<String>,
+        state: Option<&str>,
+        show_terminated: bool,
+        orphaned: bool,
+        adopt: bool,
+    ) -> PyResult<Operation> {
+        let options = list_options(tags, state, show_terminated, orphaned)?;
+        let session = self.session()?.clone();
+        Ok(Operation::start(async move {
+            let found = session.list(options).await?;
+            if adopt {
+                for sandbox in &found {
+                    session.adopt(sandbox).await?;
+                }
+            }
+            Ok(Outcome::Sandboxes(found))
+        }))
     }
 
     /// How many sandboxes it has that were not stopped.

@@ -1,6 +1,7 @@
 //! What a sandbox is to be like, as the Python package says it: a dictionary of what was given.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 use std::time::Duration;
 
 use ebbtide::{Gpu, ResourceAmounts, Resources, SandboxBuilder};
@@ -27,7 +28,13 @@ pub(crate) struct Spec {
     runner_ids: Option<Vec<String>>,
     max_lifetime_seconds: Option<f64>,
     request_timeout_seconds: f64,
-    pub(crate) detached: bool,
+    pub(crate) detach: bool,
+    orphan_grace_seconds: Option<f64>,
+    keep: Option<String>,
+    keep_for_seconds: Option<f64>,
+    keep_as: Option<String>,
+    idle_timeout_seconds: Option<f64>,
+    on_idle: Option<String>,
 }
 
 impl Spec {
@@ -68,8 +75,30 @@ impl Spec {
         if let Some(lifetime) = self.max_lifetime_seconds {
             builder = builder.max_lifetime(seconds(lifetime)?);
         }
-        Ok(if self.detached { builder.detached() } else { builder })
+        if let Some(grace) = self.orphan_grace_seconds {
+            builder = builder.orphan_grace(seconds(grace)?);
+        }
+        if let Some(keep) = self.keep {
+            builder = builder.keep(word(&keep)?);
+        }
+        if let Some(length) = self.keep_for_seconds {
+            builder = builder.keep_for(seconds(length)?);
+        }
+        if let Some(kept) = self.keep_as {
+            builder = builder.keep_as(word(&kept)?);
+        }
+        if let Some(timeout) = self.idle_timeout_seconds {
+            builder = builder.idle_timeout(seconds(timeout)?);
+        }
+        if let Some(then) = self.on_idle {
+            builder = builder.on_idle(word(&then)?);
+        }
+        Ok(if self.detach { builder.detach() } else { builder })
     }
+}
+
+fn word<T: FromStr<Err: std::fmt::Display>>(text: &str) -> PyResult<T> {
+    text.parse().map_err(|refused: T::Err| PyValueError::new_err(refused.to_string()))
 }
 
 fn amounts(given: Amounts) -> ResourceAmounts {

@@ -83,6 +83,23 @@ def count(name: str, value: object, *, least: int, most: int, optional: bool = F
     return value
 
 
+def choice(name: str, value: object, words: Iterable[str]) -> Any:
+    """One of several words, or `None`."""
+    given = text(name, value, optional=True)
+    words = list(words)
+    if given is not None and given not in words:
+        raise ValueError(f"{name} is {given!r}; accepted: {', '.join(words)}")
+    return given
+
+
+def whole_seconds(name: str, value: object, *, zero: bool = False) -> Any:
+    """A time in whole seconds, or `None`."""
+    given = seconds(name, value, optional=True, zero=zero)
+    if given is not None and given != int(given):
+        raise ValueError(f"{name} is {given} s; accepted: whole seconds")
+    return given
+
+
 def data(name: str, value: object) -> bytes:
     """Bytes."""
     if isinstance(value, (bytes, bytearray, memoryview)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Optional, Union
 
@@ -11,6 +11,9 @@ from ebbtide import _arguments
 from ebbtide._resources import ResourceOptions
 
 REQUEST_TIMEOUT = 300.0
+KEEP = ("never", "on_failure", "always", "attached")
+KEEP_AS = ("running", "paused", "files")
+ON_IDLE = ("stop", "pause")
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,16 @@ class SandboxDefaults:
         working_dir: The directory that its commands start in.
         environment_variables: The environment of its commands.
         annotations: Free strings by string.
-        detached: Whether sandboxes live on when this process ends.
+        detach: Whether sandboxes live on when this process ends: nobody owns them, and their lifetime ends them.
+        orphan_grace_seconds: How long sandboxes live on after this process, in whole seconds, for others to adopt
+            them; 60 by default.
+        keep: When an end that nobody asked for by name spares them (that of a block, a session, this process):
+            `"never"`, `"on_failure"`, `"always"` or `"attached"`; never by default. What `EBBTIDE_KEEP_SANDBOX` says
+            counts more.
+        keep_for_seconds: For how long sandboxes are kept then, in whole seconds; 3600 by default.
+        keep_as: What is kept: `"running"`, `"paused"` or `"files"`; paused by default.
+        idle_timeout_seconds: After how long without use sandboxes are idle, in whole seconds; never by default.
+        on_idle: What becomes of them then: `"stop"` or `"pause"`; they end by default.
 
     Raises:
         TypeError: A name is unknown, or a value of a wrong type.
@@ -60,7 +72,13 @@ class SandboxDefaults:
     working_dir: Optional[str] = None
     environment_variables: dict[str, str] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
-    detached: bool = False
+    detach: bool = False
+    orphan_grace_seconds: Optional[float] = None
+    keep: Optional[str] = None
+    keep_for_seconds: Optional[float] = None
+    keep_as: Optional[str] = None
+    idle_timeout_seconds: Optional[float] = None
+    on_idle: Optional[str] = None
 
     def __new__(cls, *_args: object, **given: object) -> SandboxDefaults:
         """Refuses unknown names in words of its own."""
@@ -80,7 +98,8 @@ class SandboxDefaults:
         for name in ("environment_variables", "annotations"):
             object.__setattr__(self, name, _arguments.pairs(name, getattr(self, name)))
         object.__setattr__(self, "resources", ResourceOptions.of(self.resources))
-        _arguments.flag("detached", self.detached)
+        _arguments.flag("detach", self.detach)
+        policy(lambda name: getattr(self, name))
 
     @classmethod
     def _names(cls) -> list[str]:
@@ -130,6 +149,23 @@ def lifetime(name: str, value: object) -> Optional[float]:
     if given is not None and given < 1:
         raise ValueError(f"{name} is {given} s; accepted: 1 to {2**31 - 1} s")
     return given
+
+
+def policy(said: Callable[[str], object]) -> dict[str, Any]:
+    """What is to become of sandboxes that nobody ends, checked."""
+    checked = {
+        "orphan_grace_seconds": _arguments.whole_seconds(
+            "orphan_grace_seconds", said("orphan_grace_seconds"), zero=True
+        ),
+        "keep": _arguments.choice("keep", said("keep"), KEEP),
+        "keep_for_seconds": _arguments.whole_seconds("keep_for_seconds", said("keep_for_seconds")),
+        "keep_as": _arguments.choice("keep_as", said("keep_as"), KEEP_AS),
+        "idle_timeout_seconds": _arguments.whole_seconds("idle_timeout_seconds", said("idle_timeout_seconds")),
+        "on_idle": _arguments.choice("on_idle", said("on_idle"), ON_IDLE),
+    }
+    if checked["on_idle"] is not None and checked["idle_timeout_seconds"] is None:
+        raise ValueError(f"on_idle is {checked['on_idle']!r} for what is never idle; say idle_timeout_seconds too")
+    return checked
 
 
 _LATER = "Ebbtide does not have it yet"

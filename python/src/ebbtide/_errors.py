@@ -41,6 +41,9 @@ _BY_REASON: Mapping[str, type[EbbtideError]] = {
 _BY_KIND: Mapping[str, type[EbbtideError]] = {
     "NotFound": exceptions.SandboxNotFoundError,
     "NotRunning": exceptions.SandboxNotRunningError,
+    "Paused": exceptions.SandboxPausedError,
+    "Owned": exceptions.SandboxOwnedError,
+    "NoReceipt": exceptions.ReceiptUnavailableError,
     "Failed": exceptions.SandboxFailedError,
     "Terminated": exceptions.SandboxTerminatedError,
     "Timeout": exceptions.SandboxTimeoutError,
@@ -73,6 +76,7 @@ def error(failure: Mapping[str, Any], *, sandbox_id: Optional[str] = None) -> Eb
         "sandbox_id": failure.get("sandbox_id") or sandbox_id,
         "status_reason": failure.get("status_reason"),
         "filepath": failure["metadata"].get("filepath"),
+        "owner": failure["metadata"].get("owner"),
         "volume_id": failure["metadata"].get("volume_id"),
         "runner_id": failure["metadata"].get("runner_id"),
         "field_violations": tuple(exceptions.FieldViolation(*field) for field in failure["fields"]),

@@ -8,6 +8,7 @@ from typing import Any, Callable, Optional
 
 from ebbtide import _cleanup, _native
 from ebbtide._operation import OperationRef, Waitable
+from ebbtide._ownership import Ownership
 from ebbtide._status import SandboxStatus
 
 
@@ -23,6 +24,7 @@ class Handle(Waitable):
         self._in_session = False
         # The stop that was asked for first; all others are the same.
         self._stopping: Optional[OperationRef[None]] = None
+        self._ownership: Optional[Ownership] = None
         self._pid = os.getpid()
 
     @property
@@ -142,6 +144,7 @@ class Handle(Waitable):
         return self._core.wait(None)
 
     def _adopted(self) -> None:
+        self._core.own()
         self._owned = self._in_session = True
 
     def _info(self) -> Optional[dict[str, Any]]:

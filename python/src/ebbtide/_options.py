@@ -34,7 +34,13 @@ class SandboxOptions(TypedDict, total=False):
     annotations: Optional[Mapping[str, str]]
     mounted_files: Optional[Sequence[Mapping[str, Any]]]
     command: Optional[str]
-    detached: Optional[bool]
+    detach: Optional[bool]
+    orphan_grace_seconds: Optional[float]
+    keep: Optional[str]
+    keep_for_seconds: Optional[float]
+    keep_as: Optional[str]
+    idle_timeout_seconds: Optional[float]
+    on_idle: Optional[str]
 
 
 NAMES = tuple(SandboxOptions.__annotations__)
@@ -64,7 +70,7 @@ class Wanted:
         args, runner_ids = said("args"), said("runner_ids")
         gpu = resources.gpu
         self.tags = defaults.merge_tags(given.get("tags"))
-        self.detached = _arguments.flag("detached", said("detached"))
+        self.detach = _arguments.flag("detach", said("detach"))
         # In the words of the core.
         self.spec: dict[str, Any] = {
             "container_image": _arguments.text("container_image", said("container_image"), optional=True),
@@ -81,7 +87,8 @@ class Wanted:
             "runner_ids": None if runner_ids is None else _arguments.texts("runner_ids", runner_ids),
             "max_lifetime_seconds": _defaults.lifetime("max_lifetime_seconds", said("max_lifetime_seconds")),
             "request_timeout_seconds": self.request_timeout,
-            "detached": self.detached,
+            "detach": self.detach,
+            **_defaults.policy(said),
         }
 
 

@@ -17,6 +17,7 @@ from ebbtide._inside import Inside
 from ebbtide._keywords import check_keywords, selection
 from ebbtide._operation import OperationRef
 from ebbtide._options import Wanted, defaults_of
+from ebbtide._ownership import Ownership, Receipt, SandboxDescription
 from ebbtide._status import SandboxStatus
 from ebbtide.exceptions import SnapshotNotSupportedError, SnapshotOnStopConflictError
 
@@ -53,7 +54,15 @@ class Sandbox(Inside):
         max_lifetime_seconds: How long it may live, in whole seconds; the daemon's choice by default.
         request_timeout_seconds: How long it may take to start, and how long its end is waited for; 300 s by default.
         base_url: The daemon's address; otherwise the environment names it.
-        detached: Whether it lives on when this process ends; `False` by default.
+        detach: Whether it lives on when this process ends: nobody owns it, and its lifetime ends it.
+        orphan_grace_seconds: How long it lives on after this process, in whole seconds, for others to adopt it; 60 by
+            default.
+        keep: When an end that nobody asked for by name spares it (that of a block, a session, this process): `"never"`,
+            `"on_failure"`, `"always"` or `"attached"`; never by default. `EBBTIDE_KEEP_SANDBOX` overrides it.
+        keep_for_seconds: For how long it is kept then, in whole seconds; 3600 by default.
+        keep_as: What is kept: `"running"`, `"paused"` or `"files"`; paused by default.
+        idle_timeout_seconds: After how long without use it is idle, in whole seconds; never by default.
+        on_idle: What becomes of it then: `"stop"` or `"pause"`; it ends by default.
 
     Raises:
         TypeError: A keyword is unknown, or a value of a wrong type.
@@ -74,7 +83,7 @@ class Sandbox(Inside):
         inner = None if session is None else session._inner
         _fork.check()
         core = _native.Sandbox(wanted.spec, inner, wanted.base_url)
-        self._hold(core, wanted.request_timeout, owned=not wanted.detached)
+        self._hold(core, wanted.request_timeout, owned=not wanted.detach)
         self._in_session = session is not None
 
     @classmethod
@@ -137,6 +146,7 @@ class Sandbox(Inside):
         tags: Optional[Sequence[str]] = None,
         status: Union[SandboxStatus, str, None] = None,
         show_terminated: bool = False,
+        orphaned: bool = False,
         base_url: Optional[str] = None,
         **other: Any,
     ) -> OperationRef[builtins.list[Sandbox]]:
@@ -146,16 +156,17 @@ class Sandbox(Inside):
             tags: Only those that have all of these tags.
             status: Only those with this status, e.g. `"running"`, also if it is that of an end.
             show_terminated: Ended ones too; `False` by default.
+            orphaned: Only those whose owner is gone, which `adopt()` takes over; `False` by default.
             base_url: The daemon's address; otherwise the environment names it.
 
         Examples:
-            >>> for orphan in Sandbox.list(tags=["my-project"]).result():
+            >>> for orphan in Sandbox.list(tags=["my-project"], orphaned=True).result():
             ...     orphan.stop().result()
         """
-        check_keywords("Sandbox.list()", other, ("tags", "status", "show_terminated", "base_url"))
+        check_keywords("Sandbox.list()", other, ("tags", "status", "show_terminated", "orphaned", "base_url"))
         words, state = selection(tags, status, show_terminated)
         _fork.check()
-        begun = _native.Sandbox.list(words, state, show_terminated, base_url)
+        begun = _native.Sandbox.list(words, state, show_terminated, _arguments.flag("orphaned", orphaned), base_url)
         return OperationRef(begun, lambda found: [cls._found(core) for core in found])
 
     @classmethod
@@ -303,13 +314,88 @@ class Sandbox(Inside):
         )
 
     def detach(self) -> None:
-        """Lets it live on when this process ends normally or by a signal.
+        """Lets it live on when this process ends: nobody owns it any more, and its lifetime ends it.
 
-        The daemon still ends it after the grace period of owners. Make one with `detached=True` for it to outlive
-        its process for good.
+        Raises:
+            SandboxNotRunningError: It was never started, or has ended.
+            EbbtideError: The daemon cannot be asked.
         """
+        self._ref(self._core.detach).result()
         self._owned = False
         self._core.forget()
+
+    def adopt(self) -> None:
+        """Takes it over: it ends with this process from now on, as one does that was made here.
+
+        Of two processes that try, one wins. One's own is no failure.
+
+        Raises:
+            SandboxOwnedError: Somebody who lives has it, see its `owner`.
+            EbbtideError: The daemon cannot be asked.
+
+        Examples:
+            >>> for orphan in Sandbox.list(orphaned=True).result():
+            ...     orphan.adopt()
+        """
+        _cleanup.expect()
+        self._ref(self._core.adopt).result()
+        self._core.own()
+        self._owned = True
+
+    def pause(self) -> OperationRef[SandboxDescription]:
+        """Freezes what runs in it: its memory stays, its deadlines go on, and nothing can be run in it.
+
+        Raises:
+            SandboxNotRunningError: It does not run; when the result is asked for.
+        """
+        return self._ref(self._core.pause, self._described)
+
+    def resume(self) -> OperationRef[SandboxDescription]:
+        """Goes on with what was frozen. One that runs is no failure.
+
+        Raises:
+            SandboxNotRunningError: It has ended; when the result is asked for.
+        """
+        return self._ref(self._core.resume, self._described)
+
+    def describe(self) -> OperationRef[SandboxDescription]:
+        """All that is known of it: who owns it, what keeps it alive, when and why it will end or has.
+
+        Raises:
+            SandboxNotRunningError: It was never started; when the result is asked for.
+
+        Examples:
+            >>> sandbox.describe().result().ownership.kind
+            'owned'
+        """
+        return self._ref(self._core.describe, self._described)
+
+    def why(self) -> str:
+        """The same in plain words, a sentence a line. Waits for the daemon's answer."""
+        return self.describe().result().words
+
+    def receipt(self) -> OperationRef[Receipt]:
+        """What its end released, and what was left: nothing.
+
+        Raises:
+            ReceiptUnavailableError: It has not ended, or nobody saw its end; when the result is asked for.
+
+        Examples:
+            >>> sandbox.stop().result()
+            >>> sandbox.receipt().result().left
+            []
+        """
+        return self._ref(self._core.receipt, Receipt.of)
+
+    @property
+    def ownership(self) -> Optional[Ownership]:
+        """Who owns it, as `describe()`, `pause()` or `resume()` last heard; `None` before. Asks nobody."""
+        return self._ownership
+
+    def _described(self, said: Mapping[str, Any]) -> SandboxDescription:
+        described = SandboxDescription.of(said)
+        self._ownership = described.ownership
+        return described
 
     def __enter__(self) -> Sandbox:
         self.start().result()
@@ -323,7 +409,7 @@ class Sandbox(Inside):
     ) -> None:
         if not self._is_over():
             try:
-                self.stop(missing_ok=True).result()
+                self._stop_at_end().result()
             except Exception as problem:
                 # It stays with the process, which tries again.
                 _errors.after_block(error, problem, f"{self!r} was not stopped")
@@ -340,10 +426,17 @@ class Sandbox(Inside):
     ) -> None:
         if not self._is_over():
             try:
-                await self.stop(missing_ok=True)
+                await self._stop_at_end()
             except Exception as problem:
                 # It stays with the process, which tries again.
                 _errors.after_block(error, problem, f"{self!r} was not stopped")
+
+    def _stop_at_end(self) -> OperationRef[None]:
+        """Ends it as its block does: it may be kept."""
+        _cleanup.expect()
+        stopping = self._ref(lambda: self._core.stop(_GRACE, True, True))
+        self._stopping = self._stopping or stopping
+        return stopping
 
     def _is_over(self) -> bool:
         status = self.status

@@ -92,10 +92,13 @@ class Session:
         return Sandbox._of_session(self, "session.sandbox()", given)
 
     def adopt(self, sandbox: Sandbox) -> None:
-        """Takes a sandbox that was made elsewhere: it ends with the session, and with this process.
+        """Takes over a sandbox that was made elsewhere and that nobody stands for.
+
+        It ends with the session from now on, and with this process, by whatever cause.
 
         Raises:
             SandboxError: The session is closed.
+            SandboxOwnedError: Somebody who lives has it, see its `owner`.
             ValueError: The sandbox was never started.
         """
         if not isinstance(sandbox, Sandbox):
@@ -103,7 +106,7 @@ class Session:
         if sandbox.sandbox_id is None and not self.closed:
             raise ValueError("a sandbox that was never started cannot be adopted; start it first")
         _cleanup.expect()
-        self._inner.adopt(sandbox._core)
+        OperationRef(self._inner.adopt(sandbox._core), sandbox_id=sandbox.sandbox_id).result()
         sandbox._adopted()
 
     def list(
@@ -112,6 +115,7 @@ class Session:
         tags: Optional[Sequence[str]] = None,
         status: Union[SandboxStatus, str, None] = None,
         show_terminated: bool = False,
+        orphaned: bool = False,
         adopt: bool = False,
         **other: Any,
     ) -> OperationRef[builtins.list[Sandbox]]:
@@ -121,12 +125,14 @@ class Session:
             tags: Only those that have all of these tags.
             status: Only those with this status, e.g. `"running"`.
             show_terminated: Ended ones too; `False` by default.
+            orphaned: Only those whose owner is gone; `False` by default.
             adopt: Whether the session takes them; `False` by default.
         """
-        check_keywords("session.list()", other, ("tags", "status", "show_terminated", "adopt"))
+        check_keywords("session.list()", other, ("tags", "status", "show_terminated", "orphaned", "adopt"))
         words, state = selection(self._defaults.merge_tags(tags), status, show_terminated)
-        begun = self._inner.list(words, state, show_terminated)
-        take = self._taken if _arguments.flag("adopt", adopt) else Sandbox._found
+        _arguments.flag("orphaned", orphaned)
+        take = self._taking(_arguments.flag("adopt", adopt))
+        begun = self._inner.list(words, state, show_terminated, orphaned, adopt)
         return OperationRef(begun, lambda found: [take(core) for core in found])
 
     def from_id(self, sandbox_id: str, *, adopt: bool = True) -> OperationRef[Sandbox]:
@@ -140,14 +146,21 @@ class Session:
             SandboxNotFoundError: There is none; when the result is asked for.
         """
         _arguments.text("sandbox_id", sandbox_id)
-        take = self._taken if _arguments.flag("adopt", adopt) else Sandbox._found
-        begun = _native.Sandbox.from_id(sandbox_id, self._defaults.base_url)
+        take = self._taking(_arguments.flag("adopt", adopt))
+        begun = self._inner.find(sandbox_id) if adopt else _native.Sandbox.from_id(sandbox_id, self._defaults.base_url)
         return OperationRef(begun, take, sandbox_id=sandbox_id)
 
-    def _taken(self, core: _native.Sandbox) -> Sandbox:
-        sandbox = Sandbox._found(core)
-        self.adopt(sandbox)
-        return sandbox
+    def _taking(self, adopted: bool) -> Callable[[_native.Sandbox], Sandbox]:
+        if not adopted:
+            return Sandbox._found
+        _cleanup.expect()
+
+        def taken(core: _native.Sandbox) -> Sandbox:
+            sandbox = Sandbox._found(core)
+            sandbox._adopted()
+            return sandbox
+
+        return taken
 
     @overload
     def function(self, function: Callable[P, R], /) -> RemoteFunction[P, R]: ...

@@ -207,6 +207,24 @@ class SandboxNotRunningError(SandboxError):
     """The sandbox does not run: it was never started, or it has ended."""
 
 
+class SandboxPausedError(SandboxNotRunningError):
+    """The sandbox is frozen: nothing can be run in it until `resume()`."""
+
+
+class SandboxOwnedError(SandboxError):
+    """Somebody who lives owns the sandbox, so it cannot be adopted.
+
+    Attributes:
+        owner: Who, in words.
+    """
+
+    owner: Optional[str] = None
+
+
+class ReceiptUnavailableError(SandboxError):
+    """There is no receipt: the sandbox has not ended, or nobody saw what its end released."""
+
+
 class SandboxUnavailableError(SandboxNotRunningError):
     """Nobody can answer at the moment. Trying again may help."""
 

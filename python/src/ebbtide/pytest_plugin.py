@@ -53,7 +53,7 @@ def sandbox_session(request: pytest.FixtureRequest) -> Iterator[Session]:
             tags=("pytest",),
             annotations={"pytest/test": request.node.nodeid},
             # Whether a test fails is known too late to say so then.
-            detached=keep,
+            detach=keep,
             max_lifetime_seconds=_KEPT_SECONDS if keep else None,
         )
     )
