@@ -35,11 +35,12 @@ pub(crate) struct Options {
 }
 
 /// What the tests call beside a Rust toolchain and a C compiler.
-const NEEDS: [Need; 10] = [
+const NEEDS: [Need; 11] = [
     // Not the minimal one: what a sandbox is tried with needs ctypes.
     Need { file: "/usr/bin/pydoc3", package: "python3" },
     Need { file: "/usr/bin/pgrep", package: "procps" },
     Need { file: "/usr/bin/nsenter", package: "util-linux" },
+    Need { file: "/usr/sbin/ip", package: "iproute2" },
     Need { file: "/usr/sbin/losetup", package: "mount" },
     Need { file: "/usr/sbin/mkfs.ext4", package: "e2fsprogs" },
     Need { file: "/usr/bin/tmux", package: "tmux" },

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal};
 
 use crate::descendants;
+use crate::network::Space;
 
 /// No command of a test takes longer, unless it says so.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -97,6 +98,21 @@ impl Ebb {
     #[must_use]
     pub fn stdin_from(mut self, source: impl Into<Stdio>) -> Self {
         self.source = Some(source.into());
+        self
+    }
+
+    /// Runs it where this network is.
+    #[must_use]
+    pub fn within(mut self, space: &Space) -> Self {
+        let mut within = space.command(self.command.get_program());
+        within.args(self.command.get_args()).current_dir("/");
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => within.env(name, value),
+                None => within.env_remove(name),
+            };
+        }
+        self.command = within;
         self
     }
 

@@ -18,10 +18,14 @@ pub mod home;
 pub mod image;
 pub mod kernel;
 mod machine;
+pub mod network;
+pub mod proxy;
 pub mod tree;
 mod wait;
 
 pub use command::{Ebb, Output, Running};
 pub use home::TestHome;
 pub use machine::Machine;
+pub use network::{Lost, Network, Space};
+pub use proxy::Proxy;
 pub use wait::{eventually, holds_within, scale};

@@ -7,7 +7,6 @@ mod network;
 mod orphans;
 mod pausing;
 mod program;
-mod proxy;
 mod purging;
 mod words;
 

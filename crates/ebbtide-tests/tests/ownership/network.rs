@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use ebbtide_tests::{Machine, eventually};
+use ebbtide_tests::proxy::Break;
+use ebbtide_tests::{Machine, Proxy, eventually};
 use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::LIMIT;
 use crate::program::Program;
-use crate::proxy::Proxy;
 
 #[test]
 fn an_owner_elsewhere_is_missed_when_its_connection_is_cut_and_comes_back_when_it_heals() {
@@ -19,7 +19,7 @@ fn an_owner_elsewhere_is_missed_when_its_connection_is_cut_and_comes_back_when_i
     let serve = home.ebb(["serve", "--json", "--listen", "127.0.0.1:0"]).limit(LIMIT * 4).spawn();
     let ready: Value = serde_json::from_str(&serve.first_line(Duration::from_secs(30))).unwrap();
     let listen = ready["listen"][0].as_str().unwrap();
-    let proxy = Proxy::to(listen.split("://").nth(1).unwrap().to_owned());
+    let proxy = Proxy::to(listen.split("://").nth(1).unwrap());
     let url = format!("http://{}", proxy.address);
     let environment = [("EBBTIDE_URL", url.as_str()), ("EBBTIDE_API_KEY", key), ("TEST_ORPHAN_GRACE", "8")];
     let program = Program::start(&environment);
@@ -33,10 +33,10 @@ fn an_owner_elsewhere_is_missed_when_its_connection_is_cut_and_comes_back_when_i
     };
     let kind: fn(&Value) -> &Value = |got| &got["ownership"]["kind"];
     seen("owned", kind);
-    proxy.cut(true);
+    proxy.cut(Break::Close);
     let orphan = seen("orphaned", kind);
     assert_eq!(orphan["ownership"]["reason"], "connection_lost", "{orphan}");
-    proxy.cut(false);
+    proxy.heal();
     seen("owned", kind);
     program.signal(Signal::KILL);
     seen("orphaned", kind);
