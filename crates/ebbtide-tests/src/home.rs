@@ -10,6 +10,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::command::{self, Ebb};
+use crate::disk::Disk;
 use crate::kernel::Mark;
 
 /// How long a shutdown may take, with any number of sandboxes.
@@ -18,6 +19,8 @@ const SHUTDOWN_LIMIT: Duration = Duration::from_secs(120);
 /// A home in a temporary directory, shut down at the end of the test.
 #[derive(Debug)]
 pub struct TestHome {
+    // Unmounted before the directory is removed.
+    disk: Option<Disk>,
     directory: tempfile::TempDir,
     below: String,
     binary: PathBuf,
@@ -34,6 +37,7 @@ impl TestHome {
             .unwrap_or_else(PoisonError::into_inner)
             .push(Mark { id: String::new(), state_dir: directory.path().to_owned() });
         Self {
+            disk: None,
             directory,
             below: "home".to_owned(),
             binary: command::binary(),
@@ -62,6 +66,21 @@ impl TestHome {
     pub fn below(mut self, path: &str) -> Self {
         self.below = path.to_owned();
         self
+    }
+
+    /// The same home with its state on a disk of its own, which can be filled.
+    ///
+    /// # Panics
+    /// When the machine has no loop devices.
+    #[must_use]
+    pub fn on_disk(mut self, bytes: u64) -> Self {
+        self.disk = Some(Disk::mount(&self.directory.path().join("disk"), bytes));
+        self.below("disk/home")
+    }
+
+    /// The disk of its own, if it has one.
+    pub fn disk(&self) -> Option<&Disk> {
+        self.disk.as_ref()
     }
 
     /// A directory of the test's own, in which the home is.

@@ -14,6 +14,7 @@
 
 pub mod command;
 mod descendants;
+mod disk;
 pub mod home;
 pub mod image;
 pub mod kernel;
@@ -24,6 +25,7 @@ pub mod tree;
 mod wait;
 
 pub use command::{Ebb, Output, Running};
+pub use disk::{Disk, Full};
 pub use home::TestHome;
 pub use machine::Machine;
 pub use network::{Lost, Network, Space};
