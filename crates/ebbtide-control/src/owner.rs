@@ -3,7 +3,7 @@
 use std::io;
 
 use async_trait::async_trait;
-use ebbtide_model::OwnerProcess;
+use ebbtide_model::{OwnerProcess, ProcessStat};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::net::unix::pipe::Receiver;
@@ -53,12 +53,8 @@ impl Owners for LocalProcesses {
 
 /// Whether `stat` is of a dead process or of a later one with the same id; `None` where it cannot be read.
 fn is_another(stat: &str, owner: OwnerProcess) -> Option<bool> {
-    // The name, in parentheses, may hold anything, so fields are counted after the last one.
-    let (_, fields) = stat.rsplit_once(')')?;
-    let mut fields = fields.split_ascii_whitespace();
-    let state = fields.next()?;
-    let start_time: u64 = fields.nth(18)?.parse().ok()?;
-    Some(matches!(state, "Z" | "X") || start_time != owner.start_time)
+    let stat = ProcessStat::parse(stat)?;
+    Some(stat.has_ended() || stat.start_time != owner.start_time)
 }
 
 #[cfg(test)]
@@ -70,9 +66,7 @@ mod tests {
 
     fn process(pid: u32) -> OwnerProcess {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-        let (_, fields) = stat.rsplit_once(')').unwrap();
-        let start_time = fields.split_ascii_whitespace().nth(19).unwrap().parse().unwrap();
-        OwnerProcess { pid, start_time }
+        OwnerProcess { pid, start_time: ProcessStat::parse(&stat).unwrap().start_time }
     }
 
     fn me() -> OwnerProcess {

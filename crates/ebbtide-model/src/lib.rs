@@ -14,6 +14,7 @@ mod ownership;
 mod pause;
 mod policy;
 mod principal;
+mod process_stat;
 mod pull_credentials;
 mod quantity;
 mod reason;
@@ -39,6 +40,7 @@ pub use policy::{
     Keep, KeepAs, ON_IDLE_ANNOTATION, ORPHAN_GRACE_ANNOTATION, OnIdle, Policy,
 };
 pub use principal::Principal;
+pub use process_stat::ProcessStat;
 pub use pull_credentials::PullCredentials;
 pub use quantity::Quantity;
 pub use reason::TerminationReason;

@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, SystemTime};
 
-use ebbtide_model::{OwnerProcess, SandboxId};
+use ebbtide_model::{OwnerProcess, ProcessStat, SandboxId};
 
 use super::context::{Context, Failure, ensure, ensure_eq, words};
 use crate::{DeadMansSwitch, DriverError, EndCause, Phase, SandboxPlan};
@@ -133,10 +133,8 @@ impl Owner {
         let process = OwnerProcess { pid: child.id(), start_time: 0 };
         let mut owner = Self { child, process };
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.pid)).map_err(broken)?;
-        // The name before the last parenthesis may hold anything; the start time is field 22.
-        let start_time = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_ascii_whitespace().nth(19));
-        owner.process.start_time =
-            start_time.and_then(|field| field.parse().ok()).ok_or_else(|| broken("no start time"))?;
+        let stat = ProcessStat::parse(&stat).ok_or_else(|| broken("no start time"))?;
+        owner.process.start_time = stat.start_time;
         Ok(owner)
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Weak;
 use std::time::Duration;
 
-use ebbtide_model::OwnerProcess;
+use ebbtide_model::{OwnerProcess, ProcessStat};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -58,10 +58,5 @@ impl Armed {
 /// Whether the process is there, is not a zombie, and is not a later one with the same id.
 fn is_alive(owner: OwnerProcess) -> bool {
     let Ok(stat) = std::fs::read_to_string(format!("/proc/{}/stat", owner.pid)) else { return false };
-    // The name before the last parenthesis may hold anything; the state is the third field.
-    let Some((_, fields)) = stat.rsplit_once(')') else { return false };
-    let mut fields = fields.split_ascii_whitespace();
-    let dead = matches!(fields.next(), Some("Z" | "X") | None);
-    let start_time = fields.nth(18).and_then(|field| field.parse().ok());
-    !dead && start_time == Some(owner.start_time)
+    ProcessStat::parse(&stat).is_some_and(|stat| !stat.has_ended() && stat.start_time == owner.start_time)
 }

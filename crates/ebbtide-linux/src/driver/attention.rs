@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ebbtide_driver::{DeadMansSwitch, DriverError};
-use ebbtide_model::{OwnerProcess, SandboxId};
+use ebbtide_model::{OwnerProcess, ProcessStat, SandboxId};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::sync::Mutex as AsyncMutex;
 
@@ -89,6 +89,5 @@ fn open_owner(owner: OwnerProcess) -> Option<OwnedFd> {
     let pidfd = pidfd_open(Pid::from_raw(i32::try_from(owner.pid).ok()?)?, PidfdFlags::empty()).ok()?;
     // Read after the open: from here on the descriptor stands for the process whose start time this is.
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", owner.pid)).ok()?;
-    let start = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse::<u64>().ok()?;
-    (start == owner.start_time).then_some(pidfd)
+    (ProcessStat::parse(&stat)?.start_time == owner.start_time).then_some(pidfd)
 }
