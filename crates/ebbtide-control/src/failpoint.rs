@@ -80,6 +80,7 @@ mod tests {
         include_str!("lease/adopt.rs"),
         include_str!("keep.rs"),
         include_str!("plan.rs"),
+        include_str!("purge.rs"),
         include_str!("lifecycle/create.rs"),
         include_str!("lifecycle/watch.rs"),
         include_str!("lifecycle/ending.rs"),

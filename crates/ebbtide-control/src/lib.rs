@@ -37,6 +37,7 @@ mod sweep;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod work;
 
 pub use config::{ControlConfig, Timing};
 pub use control::{Asked, Control, Occasion};
@@ -50,7 +51,7 @@ pub use lease::{Adopter, HeldLease, LeaseToken};
 pub use list::{ListFilter, ListPage};
 pub use output::MainOutput;
 pub use owner::{LocalProcesses, Owners};
-pub use plan::{PurgePlan, Purged, PurgedItem, Whose};
-pub use purge::{PurgeFilter, PurgeOutcome};
+pub use plan::{PurgePlan, Whose};
+pub use purge::{PurgeFilter, PurgeOutcome, Purged, PurgedItem};
 pub use reconcile::{Outcome, Reconciled};
 pub use store::LedgerError;

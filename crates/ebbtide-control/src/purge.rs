@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use ebbtide_model::{Invalid, Principal, SandboxId, SandboxRecord, TerminationReason};
+use ebbtide_model::{Invalid, Principal, SandboxId, TerminationReason};
 use tokio::time::{Instant, timeout_at};
 
 use crate::engine::Engine;
+use crate::failpoint::fail_point;
 use crate::list::has_tags;
 use crate::sandbox::{Ending, Sandbox};
-use crate::{ControlError, LedgerError};
+use crate::{Asked, ControlError, LedgerError};
 
 /// Which sandboxes a purge ends: those with all of `tags`. Without tags `all` must be set, so that an empty list
 /// never ends everything by accident.
@@ -40,36 +41,122 @@ pub struct PurgeOutcome {
     pub retryable: Vec<SandboxId>,
 }
 
+/// What became of one sandbox that was to be purged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purged {
+    /// It has ended, and nothing of it is left.
+    Destroyed,
+    /// Somebody was faster.
+    AlreadyGone,
+    /// It is ending, and had not ended when the time for it was over. It goes on ending.
+    RetryLater,
+    /// That it is to end could not be recorded.
+    Failed,
+}
+
+impl Purged {
+    /// The stable text form.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Destroyed => "destroyed",
+            Self::AlreadyGone => "already_gone",
+            Self::RetryLater => "retry_later",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// One sandbox of a purge, and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PurgedItem {
+    /// The sandbox.
+    pub id: SandboxId,
+    /// What became of it.
+    pub outcome: Purged,
+    /// Words for a person; may be empty.
+    pub message: String,
+}
+
+/// A purge without a plan. It is also about those that end already, since its caller asks whether they are gone.
 pub(crate) async fn purge(
     engine: &Arc<Engine>,
     principal: &Principal,
     filter: &PurgeFilter,
     dry_run: bool,
+    asked: &Asked,
 ) -> Result<PurgeOutcome, ControlError> {
     filter.check()?;
-    let wanted = |record: &SandboxRecord| {
+    let matched = engine.select(|record| {
         record.principal == *principal && !record.state.is_terminal() && has_tags(record, &filter.tags)
+    });
+    let mut outcome = PurgeOutcome {
+        matched: matched.iter().map(|sandbox| sandbox.id.clone()).collect(),
+        ..PurgeOutcome::default()
     };
-    let matched = engine.select(wanted);
-    let mut outcome = PurgeOutcome { matched: ids(&matched), ..PurgeOutcome::default() };
     if dry_run {
         return Ok(outcome);
     }
-    let by = Some(principal.to_string());
-    let (ending, failed) = end_all(engine, matched, &Ending { by, ..Ending::new(TerminationReason::Purged) });
-    outcome.failed = ids(&failed);
-    outcome.retryable = ids(&settle(engine, ending).await);
+    for item in end_and_wait(engine, matched, asked.words(principal)).await {
+        match item.outcome {
+            Purged::Destroyed | Purged::AlreadyGone => {}
+            Purged::RetryLater => outcome.retryable.push(item.id),
+            Purged::Failed => outcome.failed.push(item.id),
+        }
+    }
     Ok(outcome)
+}
+
+/// Ends sandboxes side by side for who is named `by`, and waits until they are gone, with a bound.
+pub(crate) async fn end_and_wait(
+    engine: &Arc<Engine>,
+    sandboxes: Vec<Arc<Sandbox>>,
+    by: String,
+) -> Vec<PurgedItem> {
+    let ending = Ending { by: Some(by), ..Ending::new(TerminationReason::Purged) };
+    let told: Vec<_> = sandboxes
+        .iter()
+        .map(|sandbox| match sandbox.state().is_terminal() {
+            true => Told::Gone,
+            false => tell(engine, sandbox, &ending)
+                .map_or_else(|error| Told::Not(error.to_string()), |()| Told::Ending),
+        })
+        .collect();
+    fail_point!("purge.told.after");
+    let ends = sandboxes.iter().zip(&told).filter(|(_, told)| matches!(told, Told::Ending));
+    let late = settle(engine, ends.map(|(sandbox, _)| Arc::clone(sandbox)).collect()).await;
+    let items = sandboxes.iter().zip(told).map(|(sandbox, told)| {
+        let (outcome, message) = match told {
+            Told::Gone => (Purged::AlreadyGone, String::new()),
+            Told::Not(why) => (Purged::Failed, why),
+            Told::Ending if late.iter().any(|late| Arc::ptr_eq(late, sandbox)) => {
+                let message = sandbox.peek(|record| record.message.clone());
+                (Purged::RetryLater, if message.is_empty() { "it is still ending".into() } else { message })
+            }
+            Told::Ending => (Purged::Destroyed, String::new()),
+        };
+        PurgedItem { id: sandbox.id.clone(), outcome, message }
+    });
+    items.collect()
+}
+
+/// What came of telling one to end.
+enum Told {
+    Ending,
+    Gone,
+    Not(String),
 }
 
 pub(crate) async fn shutdown(engine: &Arc<Engine>) -> Result<(), ControlError> {
     engine.refuse_creates();
     // What the ledger refuses to record is ended with the driver all the same.
     let shutdown = Ending::new(TerminationReason::Shutdown);
-    let (ending, failed) = end_all(engine, engine.select(|_| true), &shutdown);
+    let tell_all = |sandboxes: Vec<Arc<Sandbox>>| -> (Vec<_>, Vec<_>) {
+        sandboxes.into_iter().partition(|sandbox| tell(engine, sandbox, &shutdown).is_ok())
+    };
+    let (ending, failed) = tell_all(engine.select(|_| true));
     settle(engine, ending).await;
     engine.ask_within(engine.config.timing.settle, "shut down", engine.driver.shutdown()).await?;
-    let (again, _) = end_all(engine, failed, &shutdown);
+    let (again, _) = tell_all(failed);
     let mut waiting = engine.select(|_| true);
     for sandbox in &waiting {
         sandbox.retry.notify_one();
@@ -91,24 +178,14 @@ pub(crate) fn end(engine: &Engine, sandbox: &Sandbox, ending: &Ending) -> Result
     Ok(())
 }
 
-/// Tells each to end at once; their own tasks then do so side by side. Answers with those that are ending and those
-/// whose ending could not be recorded.
-fn end_all(
-    engine: &Engine,
-    sandboxes: Vec<Arc<Sandbox>>,
-    ending: &Ending,
-) -> (Vec<Arc<Sandbox>>, Vec<Arc<Sandbox>>) {
-    sandboxes.into_iter().partition(|sandbox| match end(engine, sandbox, ending) {
-        Ok(()) => true,
-        Err(error) => {
-            tracing::warn!(sandbox = %sandbox.id, %error, "cannot record its end");
-            false
-        }
-    })
+/// Tells one of many to end; its own task then does so beside the others.
+fn tell(engine: &Engine, sandbox: &Sandbox, ending: &Ending) -> Result<(), LedgerError> {
+    end(engine, sandbox, ending)
+        .inspect_err(|error| tracing::warn!(sandbox = %sandbox.id, %error, "cannot record its end"))
 }
 
 /// Waits until all have ended, up to [`crate::Timing::settle`]; answers with those that have not.
-pub(crate) async fn settle(engine: &Engine, sandboxes: Vec<Arc<Sandbox>>) -> Vec<Arc<Sandbox>> {
+async fn settle(engine: &Engine, sandboxes: Vec<Arc<Sandbox>>) -> Vec<Arc<Sandbox>> {
     let deadline = Instant::now() + engine.config.timing.settle;
     let mut late = Vec::new();
     for sandbox in sandboxes {
@@ -119,8 +196,4 @@ pub(crate) async fn settle(engine: &Engine, sandboxes: Vec<Arc<Sandbox>>) -> Vec
         }
     }
     late
-}
-
-fn ids(sandboxes: &[Arc<Sandbox>]) -> Vec<SandboxId> {
-    sandboxes.iter().map(|sandbox| sandbox.id.clone()).collect()
 }

@@ -112,10 +112,11 @@ impl SandboxService for Sandboxes {
         request: Request<wire::PurgeSandboxesRequest>,
     ) -> Result<Response<wire::PurgeSandboxesResponse>, Status> {
         let caller = Caller::from_request(&request)?;
+        let asked = asked::of(&self.control, &caller, &request)?;
         let wire::PurgeSandboxesRequest { tags, dry_run, purge_all, request_id: _ } = request.into_inner();
         let filter = PurgeFilter { tags, all: purge_all };
         let outcome =
-            self.control.purge(&caller.principal, filter, dry_run).await.map_err(errors::control)?;
+            self.control.purge(&caller.principal, filter, dry_run, &asked).await.map_err(errors::control)?;
         let missed = outcome.failed.len() + outcome.retryable.len();
         let ids = |ids: Vec<_>| ids.iter().map(ToString::to_string).collect();
         Ok(Response::new(wire::PurgeSandboxesResponse {

@@ -14,11 +14,11 @@ use tracing::info;
 use super::guard;
 use super::registry::Presence;
 use super::watch::{attend, can_be_owned};
-use crate::control::not_running;
 use crate::engine::{Engine, Found};
 use crate::failpoint::fail_point;
 use crate::sandbox::Sandbox;
 use crate::store::now;
+use crate::work::not_running;
 use crate::{ControlError, LedgerError};
 
 /// Who takes a sandbox over.

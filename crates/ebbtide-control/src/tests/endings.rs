@@ -147,19 +147,20 @@ async fn a_purge_ends_what_it_names_and_nothing_else() {
     let foreign = control.create(&SOMEBODY_ELSE, tagged(&["a", "b"]), "").await.unwrap().id;
     let filter = |tags: &[&str], all| PurgeFilter { tags: tagged(tags).tags, all };
 
-    let error = control.purge(&ME, filter(&[], false), false).await.unwrap_err();
+    let error = control.purge(&ME, filter(&[], false), false, &crate::Asked::default()).await.unwrap_err();
     assert!(matches!(error, ControlError::Invalid(_)));
-    let planned = control.purge(&ME, filter(&["a", "b"], false), true).await.unwrap();
+    let planned =
+        control.purge(&ME, filter(&["a", "b"], false), true, &crate::Asked::default()).await.unwrap();
     assert_eq!(planned.matched, [ab.parse().unwrap()]);
     assert_eq!(control.get(&ME, &ab).await.unwrap().state, State::Running);
 
-    let done = control.purge(&ME, filter(&["a", "b"], false), false).await.unwrap();
+    let done = control.purge(&ME, filter(&["a", "b"], false), false, &crate::Asked::default()).await.unwrap();
     assert_eq!((done.matched, done.failed, done.retryable), (planned.matched, vec![], vec![]));
     let ended = control.get(&ME, &ab).await.unwrap();
     assert_eq!((ended.state, ended.reason), (State::Completed, Some(TerminationReason::Purged)));
     assert_eq!(control.get(&ME, &a).await.unwrap().state, State::Running);
 
-    let done = control.purge(&ME, filter(&[], true), false).await.unwrap();
+    let done = control.purge(&ME, filter(&[], true), false, &crate::Asked::default()).await.unwrap();
     assert_eq!(done.matched, [a.parse().unwrap()]);
     assert!(!control.get(&SOMEBODY_ELSE, foreign.as_str()).await.unwrap().state.is_terminal());
 }
@@ -172,7 +173,10 @@ async fn a_purge_names_what_did_not_end_in_time() {
     let control = home.open().await;
     let id = running(&control, idle()).await;
     home.world.fail_next(Call::Destroy, DriverError::Unavailable("busy".to_owned()));
-    let done = control.purge(&ME, PurgeFilter { tags: vec![], all: true }, false).await.unwrap();
+    let done = control
+        .purge(&ME, PurgeFilter { tags: vec![], all: true }, false, &crate::Asked::default())
+        .await
+        .unwrap();
     assert_eq!((done.failed, done.retryable), (vec![], vec![id.parse().unwrap()]));
     assert_eq!(wait(&control, &id).await.state, State::Completed);
 }

@@ -53,7 +53,7 @@ async fn a_purge_is_the_reason_of_what_it_ends() {
     let control = home.open().await;
     let id = running(&control, idle()).await;
     let filter = PurgeFilter { all: true, ..PurgeFilter::default() };
-    control.purge(&ME, filter, false).await.unwrap();
+    control.purge(&ME, filter, false, &crate::Asked::default()).await.unwrap();
     assert!(told(&control, &id).contains(&EventKind::Stopping(TerminationReason::Purged)));
 }
 

@@ -90,7 +90,10 @@ async fn a_damaged_page_is_found_at_the_start() {
 async fn a_page_that_is_damaged_later_is_a_typed_error() {
     let home = filled().await;
     let control = home.open().await;
-    control.purge(&ME, crate::PurgeFilter { tags: vec![], all: true }, false).await.unwrap();
+    control
+        .purge(&ME, crate::PurgeFilter { tags: vec![], all: true }, false, &crate::Asked::default())
+        .await
+        .unwrap();
     // Into the file, so that what is damaged is what is read next.
     let checkpoint = Connection::open(&home.config.ledger).unwrap();
     checkpoint.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();

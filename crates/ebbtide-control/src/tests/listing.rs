@@ -37,7 +37,10 @@ async fn pages_hold_every_sandbox_once_live_or_ended_in_both_orders() {
         let tags: &[&str] = if number % 2 == 0 { &["even", "it's"] } else { &["odd"] };
         all.push(create(&control, tagged(tags)).await);
     }
-    control.purge(&ME, PurgeFilter { tags: vec!["even".into()], all: false }, false).await.unwrap();
+    control
+        .purge(&ME, PurgeFilter { tags: vec!["even".into()], all: false }, false, &crate::Asked::default())
+        .await
+        .unwrap();
     control.create(&SOMEBODY_ELSE, idle(), "").await.unwrap();
     let expected = ids(&all);
     for descending in [false, true] {

@@ -128,7 +128,10 @@ async fn run(steps: Vec<Step>) {
             }
             Step::Purge => {
                 let filter = PurgeFilter { tags: vec![], all: true };
-                assert_eq!(control.purge(&ME, filter, false).await.unwrap().failed, []);
+                assert_eq!(
+                    control.purge(&ME, filter, false, &crate::Asked::default()).await.unwrap().failed,
+                    []
+                );
             }
             Step::KillInit { which } => {
                 if let Some(id) = client.pick(which) {
@@ -162,7 +165,10 @@ async fn run(steps: Vec<Step>) {
         }
         client.check(&control).await;
     }
-    let done = control.purge(&ME, PurgeFilter { tags: vec![], all: true }, false).await.unwrap();
+    let done = control
+        .purge(&ME, PurgeFilter { tags: vec![], all: true }, false, &crate::Asked::default())
+        .await
+        .unwrap();
     assert_eq!((done.failed, done.retryable), (vec![], vec![]));
     client.check(&control).await;
     for record in client.seen.values() {

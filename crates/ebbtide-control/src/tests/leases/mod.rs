@@ -1,5 +1,8 @@
 //! Who stands for a sandbox: leases held, lost, resumed and let go; orphans, and who takes them over.
 
+mod restart;
+mod taking_over;
+
 use std::collections::HashSet;
 use std::io;
 use std::sync::Mutex;
@@ -10,7 +13,7 @@ use ebbtide_driver::fake::Call;
 use ebbtide_driver::{DeadMansSwitch, DriverError};
 use ebbtide_model::{
     DETACH_ANNOTATION, ErrorReason, Holder, ORPHAN_GRACE_ANNOTATION, OrphanReason, OwnerProcess, Ownership,
-    SandboxId, TerminationReason,
+    ProcessStat, SandboxId, TerminationReason,
 };
 use tokio::sync::watch;
 
@@ -50,9 +53,7 @@ impl Owners for Processes {
 
 fn me() -> OwnerProcess {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let (_, fields) = stat.rsplit_once(')').unwrap();
-    let start_time = fields.split_ascii_whitespace().nth(19).unwrap().parse().unwrap();
-    OwnerProcess { pid: std::process::id(), start_time }
+    OwnerProcess { pid: std::process::id(), start_time: ProcessStat::parse(&stat).unwrap().start_time }
 }
 
 /// A home whose owners are the test's, with a grace of a moment.
@@ -297,257 +298,6 @@ async fn an_owner_named_by_a_process_alone_is_seen_to_end_as_one_with_a_lease() 
     let ownership = owned_as(&control, &id, "orphaned").await;
     assert_eq!(ownership.holder(), Some(&Holder::process(me())));
     control.shutdown().await.unwrap();
-}
-
-#[tokio::test]
-async fn a_detached_sandbox_has_no_owner_and_nobodys_end_matters_to_it() {
-    let (home, _) = home();
-    let control = home.open().await;
-    let lease = elsewhere(&control);
-    let mut spec = idle();
-    spec.annotations.insert(DETACH_ANNOTATION.to_owned(), "true".to_owned());
-    let born = make(&control, spec, &lease).await;
-    let let_go = make(&control, idle(), &lease).await;
-    let before = control.get(&ME, &let_go).await.unwrap();
-    let after = control.detach(&ME, &let_go).await.unwrap();
-    assert_eq!((after.ownership, switch(&home, &let_go)), (Ownership::Detached, DeadMansSwitch::Off));
-    // Of an owner it had a day; now it has the hour of one that never had any.
-    let hour = home.config.limits.unowned_lifetime;
-    assert!(before.deadline > after.deadline);
-    assert!(after.deadline <= std::time::SystemTime::now() + hour);
-    drop(lease);
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    for id in [&born, &let_go] {
-        let record = control.get(&ME, id).await.unwrap();
-        assert_eq!((record.ownership, record.state), (Ownership::Detached, State::Running));
-    }
-    control.shutdown().await.unwrap();
-}
-
-#[tokio::test]
-async fn the_shorter_lifetime_of_one_that_was_let_go_is_held_also_by_the_next_daemon() {
-    let (mut home, _) = home();
-    home.config.limits.unowned_lifetime = Duration::from_millis(400);
-    let control = home.open().await;
-    let lease = elsewhere(&control);
-    let [first, second] = [make(&control, idle(), &lease).await, make(&control, idle(), &lease).await];
-    control.detach(&ME, &first).await.unwrap();
-    assert_eq!(wait(&control, &first).await.reason, Some(TerminationReason::LifetimeExpired));
-    let own = SandboxSpec { max_lifetime: Some(Duration::from_secs(60)), ..idle() };
-    let own = make(&control, own, &lease).await;
-    let before = control.get(&ME, &own).await.unwrap().deadline;
-    assert_eq!(control.detach(&ME, &own).await.unwrap().deadline, before);
-    control.detach(&ME, &second).await.unwrap();
-    crash(control).await;
-    let control = home.open().await;
-    assert_eq!(wait(&control, &second).await.reason, Some(TerminationReason::LifetimeExpired));
-    assert_eq!(control.get(&ME, &own).await.unwrap().state, State::Running);
-    control.shutdown().await.unwrap();
-}
-
-#[tokio::test]
-async fn an_orphan_that_is_adopted_lives_on_and_its_first_owner_has_lost_it() {
-    let (home, processes) = home();
-    let control = home.open().await;
-    let first = elsewhere(&control);
-    let (token, id) = (first.token().expose().to_owned(), make(&control, idle(), &first).await);
-    let second = control.open_lease(&ME, Some(me()), "the second").unwrap();
-    let adopter = Adopter::Lease(second.token().expose().to_owned());
-    // Not while its owner is there, and the answer says who that is.
-    let refused = control.adopt(&ME, &id, &adopter).await.unwrap_err();
-    assert!(
-        matches!(&refused, ControlError::Owned { by, .. } if by.label == "a test elsewhere"),
-        "{refused}"
-    );
-    assert_eq!(refused.reason(), ErrorReason::SandboxOwned);
-    // One's own is no error.
-    control.adopt(&ME, &id, &Adopter::Lease(token.clone())).await.unwrap();
-    drop(first);
-    owned_as(&control, &id, "orphaned").await;
-    let adopted = control.adopt(&ME, &id, &adopter).await.unwrap();
-    assert!(matches!(&adopted.ownership, Ownership::Owned { by, adopted: true } if by.label == "the second"));
-    assert!(matches!(switch(&home, &id), DeadMansSwitch::Process { process, .. } if process == me()));
-    let _first = control.resume_lease(&ME, None, &token).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    let record = control.get(&ME, &id).await.unwrap();
-    assert_eq!((record.state, record.ownership), (State::Running, adopted.ownership));
-    processes.end(me());
-    assert_eq!(wait(&control, &id).await.reason, Some(TerminationReason::OwnerGone));
-}
-
-#[tokio::test]
-async fn what_nobody_stands_for_can_be_adopted_by_a_lease_a_process_or_nobody() {
-    let (home, _) = home();
-    let control = home.open().await;
-    let id = running(&control, idle()).await;
-    let lease = elsewhere(&control);
-    let by_process = control.adopt(&ME, &id, &Adopter::Process(me())).await.unwrap();
-    assert_eq!(by_process.ownership.holder(), Some(&Holder::process(me())));
-    let nobody = control.adopt(&ME, &id, &Adopter::Nobody).await.unwrap_err();
-    assert_eq!(nobody.reason(), ErrorReason::SandboxOwned);
-    control.detach(&ME, &id).await.unwrap();
-    control.detach(&ME, &id).await.unwrap();
-    assert_eq!(control.adopt(&ME, &id, &Adopter::Nobody).await.unwrap().ownership, Ownership::Detached);
-    let adopter = Adopter::Lease(lease.token().expose().to_owned());
-    assert_eq!(control.adopt(&ME, &id, &adopter).await.unwrap().ownership.kind(), "owned");
-    control.stop(&ME, &id, ebbtide_model::StopOptions::NOW).await.unwrap();
-    wait(&control, &id).await;
-    for ended in [control.adopt(&ME, &id, &adopter).await, control.detach(&ME, &id).await] {
-        assert_eq!(ended.unwrap_err().reason(), ErrorReason::SandboxNotRunning);
-    }
-    let never = SandboxId::generate();
-    let unknown = control.adopt(&ME, never.as_str(), &adopter).await.unwrap_err();
-    assert_eq!(unknown.reason(), ErrorReason::SandboxNotFound);
-}
-
-#[tokio::test]
-async fn of_two_who_adopt_at_once_exactly_one_wins_and_the_other_learns_who() {
-    let (home, _) = home();
-    let control = home.open().await;
-    let leases = [elsewhere(&control), control.open_lease(&ME, None, "the other").unwrap()];
-    let id = running(&control, idle()).await;
-    for round in 0..1000 {
-        let attempts = leases.each_ref().map(|lease| {
-            let (control, id) = (control.clone(), id.clone());
-            let adopter = Adopter::Lease(lease.token().expose().to_owned());
-            tokio::spawn(async move { control.adopt(&ME, &id, &adopter).await })
-        });
-        let [first, second] = attempts;
-        let outcomes = [first.await.unwrap(), second.await.unwrap()];
-        let owner = control.get(&ME, &id).await.unwrap().ownership.holder().unwrap().clone();
-        let won = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
-        assert_eq!(won, 1, "round {round}");
-        for outcome in outcomes {
-            match outcome {
-                Ok(record) => assert_eq!(record.ownership.holder(), Some(&owner)),
-                Err(ControlError::Owned { by, .. }) => assert_eq!(by, owner),
-                Err(error) => panic!("{error}"),
-            }
-        }
-        control.detach(&ME, &id).await.unwrap();
-    }
-    control.shutdown().await.unwrap();
-}
-
-#[tokio::test]
-async fn an_adopter_that_the_driver_cannot_hear_is_told_so_and_its_adoption_holds() {
-    let (home, _) = home();
-    let control = home.open().await;
-    let id = running(&control, idle()).await;
-    let lease = elsewhere(&control);
-    let adopter = Adopter::Lease(lease.token().expose().to_owned());
-    home.world.fail_next(Call::Guard, DriverError::Unavailable("away".to_owned()));
-    assert!(control.adopt(&ME, &id, &adopter).await.is_err());
-    assert_eq!(control.get(&ME, &id).await.unwrap().ownership.kind(), "owned");
-    let guarded = async {
-        while switch(&home, &id) == DeadMansSwitch::Off {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(5), guarded).await.unwrap();
-    control.adopt(&ME, &id, &adopter).await.unwrap();
-    control.shutdown().await.unwrap();
-}
-
-#[tokio::test]
-async fn a_sandbox_that_is_adopted_while_it_is_made_is_guarded_for_its_new_owner() {
-    let (home, _) = home();
-    home.world.delay_creates(Duration::from_millis(200));
-    let control = home.open().await;
-    let id = create(&control, idle()).await;
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    let lease = elsewhere(&control);
-    let adopter = Adopter::Lease(lease.token().expose().to_owned());
-    control.adopt(&ME, &id, &adopter).await.unwrap();
-    reach(&control, &id, State::Running).await;
-    let guarded = async {
-        while switch(&home, &id) == DeadMansSwitch::Off {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(5), guarded).await.unwrap();
-    control.shutdown().await.unwrap();
-}
-
-#[tokio::test]
-async fn a_daemon_that_was_away_does_not_shorten_the_grace_of_an_owner_elsewhere() {
-    let (home, _) = home();
-    let control = home.open().await;
-    let lease = elsewhere(&control);
-    let token = lease.token().expose().to_owned();
-    let [owned, lost] = [make(&control, idle(), &lease).await, make(&control, idle(), &lease).await];
-    let other = elsewhere(&control);
-    drop(other);
-    // The daemon ends, not the owner, who is told by the end of its stream all the same.
-    lease.leave();
-    crash(control).await;
-    tokio::time::sleep(Duration::from_millis(400)).await;
-    let control = home.open().await;
-    assert_eq!(orphaned_how(&owned_as(&control, &owned, "orphaned").await), OrphanReason::ConnectionLost);
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    let lease = control.resume_lease(&ME, None, &token).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(400)).await;
-    for id in [&owned, &lost] {
-        let record = control.get(&ME, id).await.unwrap();
-        assert_eq!((record.state, record.ownership.kind()), (State::Running, "owned"));
-    }
-    drop(lease);
-    owned_as(&control, &lost, "orphaned").await;
-    crash(control).await;
-    tokio::time::sleep(Duration::from_millis(400)).await;
-    let control = home.open().await;
-    let lease = control.resume_lease(&ME, None, &token).await.unwrap();
-    assert_eq!(owned_as(&control, &lost, "owned").await.kind(), "owned");
-    drop(lease);
-    assert_eq!(wait(&control, &lost).await.reason, Some(TerminationReason::OwnerGone));
-}
-
-#[tokio::test]
-async fn the_orphan_of_a_process_goes_on_with_the_rest_of_its_grace_after_a_restart() {
-    let (home, processes) = home();
-    let control = home.open().await;
-    let lease = control.open_lease(&ME, Some(me()), "").unwrap();
-    let [short, long] = [make(&control, patient(1), &lease).await, make(&control, patient(60), &lease).await];
-    processes.end(me());
-    let begun = Instant::now();
-    owned_as(&control, &short, "orphaned").await;
-    let before = owned_as(&control, &long, "orphaned").await;
-    crash(control).await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    let control = home.open().await;
-    assert_eq!(control.get(&ME, &long).await.unwrap().ownership, before);
-    assert_eq!(wait(&control, &short).await.reason, Some(TerminationReason::OwnerGone));
-    assert!((950..1800).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
-    assert_eq!(control.get(&ME, &long).await.unwrap().state, State::Running);
-    control.shutdown().await.unwrap();
-}
-
-#[tokio::test]
-async fn an_owner_that_ended_while_no_daemon_ran_is_found_out_by_the_next_one() {
-    let (home, processes) = home();
-    let control = home.open().await;
-    let lease = control.open_lease(&ME, Some(me()), "").unwrap();
-    let id = make(&control, patient(60), &lease).await;
-    crash(control).await;
-    processes.end(me());
-    let control = home.open().await;
-    assert_eq!(orphaned_how(&owned_as(&control, &id, "orphaned").await), OrphanReason::ProcessEnded);
-    control.shutdown().await.unwrap();
-}
-
-#[tokio::test]
-async fn leases_of_an_earlier_boot_are_over() {
-    let (mut home, _) = home();
-    let control = home.open().await;
-    let [local, remote] = [control.open_lease(&ME, Some(me()), "").unwrap(), elsewhere(&control)];
-    control.close().await;
-    home.config.boot_id = "boot-2".to_owned();
-    let control = home.open().await;
-    for lease in [local, remote] {
-        let error = control.create_under(&ME, idle(), "", Some(lease.token().expose())).await.unwrap_err();
-        assert_eq!(error.reason(), ErrorReason::LeaseInvalid);
-        assert!(!control.engine().store.has_lease(lease.id()));
-    }
 }
 
 #[tokio::test]
