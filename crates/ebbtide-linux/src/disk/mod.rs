@@ -22,7 +22,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::{FallocateFlags, FlockOperation, Mode, OFlags, StatVfsMountFlags, fallocate};
 use rustix::mount::MountFlags;
 
 pub use self::btrfs::Quota;
@@ -33,6 +33,10 @@ use crate::sys_error::{Step, SysError};
 const MIN_SIZE: u64 = 256 << 20;
 /// Whoever holds the file's lock is another launcher in the midst of [`Pool::open`], which takes far less.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+/// What the file system of the pool needs to stay whole: its superblock and the chunks that the template has for its trees.
+/// Their place on the host's disk is taken at once, since btrfs stops for good, for every sandbox, when it cannot write them.
+/// Where the host's disk is full, a write of a sandbox then fails, and its next one works when there is room again.
+const RESERVED: [(u64, u64); 2] = [(0, 13 << 20), (64 << 20, 4096)];
 /// How long a device may take to be let go by a user that is ending.
 const RELEASE_PATIENCE: Duration = Duration::from_secs(2);
 /// A crash of the host ends every sandbox, so barriers and the log protect nothing here; barriers would make every
@@ -113,8 +117,20 @@ impl Pool {
     ///
     /// At most `size_bytes` are used, less where the host's disk has less.
     ///
-    /// A pool that is in use (its sandboxes outlived a launcher) is mounted again as it is; otherwise it starts empty.
+    /// A pool that is in use (its sandboxes outlived a launcher) is mounted again as it is; otherwise it starts empty. So does
+    /// one in the place of a pool that is in use and damaged: that stays with the sandboxes that use it, and goes with them.
     pub fn open(file: &Path, mount_at: &Path, size_bytes: u64) -> Result<Self, DiskError> {
+        match Self::open_in_place(file, mount_at, size_bytes) {
+            Err(DiskError::Damaged { .. }) => {
+                fs::remove_file(file).step(|| format!("set the disk pool {} aside", file.display()))?;
+                let _ = rustix::mount::unmount(mount_at, rustix::mount::UnmountFlags::DETACH);
+                Self::open_in_place(file, mount_at, size_bytes)
+            }
+            opened => opened,
+        }
+    }
+
+    fn open_in_place(file: &Path, mount_at: &Path, size_bytes: u64) -> Result<Self, DiskError> {
         fs::create_dir_all(mount_at).step(|| format!("make the directory {}", mount_at.display()))?;
         let lock = open_file(file).step(|| format!("open the disk pool {}", file.display()))?;
         lock_exclusively(&lock).step(|| format!("lock the disk pool {}", file.display()))?;
@@ -152,6 +168,12 @@ impl Pool {
             qgroups: Path::new("/sys/fs/btrfs").join(uuid).join("qgroups"),
             dropped: Dropped::default(),
         })
+    }
+
+    /// Whether its file system has stopped taking writes, which it never does again.
+    pub fn is_damaged(&self) -> bool {
+        let flags = rustix::fs::fstatvfs(&self.root).map(|stat| stat.f_flag);
+        flags.is_ok_and(|flags| flags.contains(StatVfsMountFlags::RDONLY))
     }
 
     /// Makes a subvolume that holds `limit_bytes` at most. Its root belongs to root, mode 0755.
@@ -223,7 +245,10 @@ impl Pool {
     /// Gives the host the space back that dropped sandboxes occupied in the pool's file. Takes milliseconds and more, so
     /// this is for idle moments.
     pub fn trim(&self) -> Result<(), DiskError> {
-        Ok(btrfs::trim(self.root.as_fd()).step(|| "give the disk pool's free space back")?)
+        let step = || "give the disk pool's free space back";
+        btrfs::trim(self.root.as_fd()).step(step)?;
+        // What the trees do not use at the moment went with the rest.
+        Ok(File::options().write(true).open(&self.file).and_then(|file| reserve(&file)).step(step)?)
     }
 
     /// How the pool counts what its subvolumes hold.
@@ -301,7 +326,9 @@ fn mount_again(file: &File, at: &Path, path: &Path) -> Result<Option<(LoopDevice
     while let Some(device) = loop_device::find(file)? {
         match mount(&device.path, at) {
             Ok(root) => return Ok(Some((device, root))),
-            Err(error) if Instant::now() > deadline => return Err(damaged_or(error, path)),
+            Err(error) if Instant::now() > deadline => {
+                return Err(DiskError::Damaged { file: path.to_owned(), source: error.source });
+            }
             // A damaged pool whose last user is just leaving is free to be made anew when its device is let go.
             Err(_) => {
                 drop(device);
@@ -337,7 +364,19 @@ fn make(path: &Path, size_bytes: u64) -> io::Result<File> {
     File::open("/dev/urandom")?.read_exact(&mut fsid)?;
     template::write(&file, &fsid)?;
     file.set_len(size_bytes)?;
+    reserve(&file)?;
     Ok(file)
+}
+
+/// Takes what is [`RESERVED`] on the host's disk, where its file system can.
+fn reserve(file: &File) -> io::Result<()> {
+    for (offset, length) in RESERVED {
+        match fallocate(file, FallocateFlags::KEEP_SIZE, offset, length) {
+            Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 fn mount(device: &Path, at: &Path) -> Result<OwnedFd, SysError> {

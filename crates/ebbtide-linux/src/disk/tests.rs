@@ -419,3 +419,65 @@ fn a_host_without_loop_devices_is_unsupported_not_broken() {
         );
     });
 }
+
+/// A pool on a small host's disk, with that disk full.
+fn on_a_full_disk(place: &Place) -> (PathBuf, Pool) {
+    let host = place.0.path().join("host");
+    fs::create_dir(&host).unwrap();
+    rustix::mount::mount("tmpfs", &host, "tmpfs", MountFlags::empty(), c"size=600m").unwrap();
+    let pool = Pool::open(&host.join("pool.btrfs"), &place.0.path().join("pool"), SIZE).unwrap();
+    fill_host(&host);
+    (host, pool)
+}
+
+/// Takes what is left of a file system.
+fn fill_host(host: &Path) {
+    let file = File::options().create(true).append(true).open(host.join("fill")).unwrap();
+    let mut end = file.metadata().unwrap().len();
+    for size in [64 * MIB, MIB, 4096] {
+        while fallocate(&file, FallocateFlags::empty(), end, size).is_ok() {
+            end += size;
+        }
+    }
+}
+
+#[test]
+fn a_hosts_disk_that_is_full_for_a_while_does_not_end_the_pool() {
+    in_namespace("a_hosts_disk_that_is_full_for_a_while_does_not_end_the_pool", || {
+        let place = Place::new();
+        let (host, mut pool) = on_a_full_disk(&place);
+        for round in 0..3 {
+            let subvolume = pool.create(&format!("slot-{round}"), 8 * MIB).unwrap();
+            fs::create_dir(subvolume.path.join("d")).unwrap();
+            pool.trim().unwrap();
+            fill_host(&host);
+            rustix::fs::syncfs(&pool.root).unwrap();
+        }
+        assert!(!pool.is_damaged());
+        fs::remove_file(host.join("fill")).unwrap();
+        fs::write(pool.mount_at.join("slot-0/d/file"), b"again").unwrap();
+        rustix::fs::syncfs(&pool.root).unwrap();
+    });
+}
+
+#[test]
+fn a_pool_that_takes_no_writes_any_more_stays_with_its_users_and_another_takes_its_place() {
+    let test = "a_pool_that_takes_no_writes_any_more_stays_with_its_users_and_another_takes_its_place";
+    in_namespace(test, || {
+        let place = Place::new();
+        let (host, mut pool) = on_a_full_disk(&place);
+        let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        let file = File::options().write(true).open(&pool.file).unwrap();
+        fallocate(&file, punch, RESERVED[0].0, RESERVED[0].1).unwrap();
+        fill_host(&host);
+        pool.create("slot-a", 8 * MIB).unwrap();
+        rustix::fs::syncfs(&pool.root).unwrap_err();
+        assert!(pool.is_damaged());
+        fs::remove_file(host.join("fill")).unwrap();
+        let mut next = Pool::open(&pool.file, &place.0.path().join("next"), SIZE).unwrap();
+        assert_ne!(next.device(), pool.device());
+        assert_eq!((next.is_damaged(), next.list().unwrap()), (false, Vec::new()));
+        next.create("slot-b", 8 * MIB).unwrap();
+        rustix::fs::syncfs(&next.root).unwrap();
+    });
+}

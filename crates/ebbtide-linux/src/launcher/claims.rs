@@ -29,12 +29,27 @@ impl Launcher {
             return;
         }
         let live = self.slots.iter().flatten().filter(|slot| slot.sandbox.is_some()).count();
-        if let Err(refusal) = self.disk.reserve(waiting.resources.disk_bytes, live) {
+        let room = self.heal_disk().and_then(|()| self.disk.reserve(waiting.resources.disk_bytes, live));
+        if let Err(refusal) = room {
             self.tell(waiting.connection, &FromLauncher::Claimed { seq: waiting.seq, result: Err(refusal) });
             return;
         }
         self.waiting.push_back(waiting);
         self.serve_waiting();
+    }
+
+    /// Lets go of every slot made ahead on a disk that takes no writes any more, and begins another disk.
+    fn heal_disk(&mut self) -> Result<(), Refusal> {
+        if !self.disk.heal(&self.arguments.disk_pool(), self.arguments.disk_pool_bytes)? {
+            return Ok(());
+        }
+        self.shells.iter_mut().for_each(|shell| shell.disk = false);
+        for slot in self.slots.iter_mut().flatten().filter(|slot| slot.is_spare()) {
+            slot.phase = Phase::Ending;
+            slot.handshake = None;
+            slot.kill(&*self.cgroups);
+        }
+        Ok(())
     }
 
     /// Gives ready slots to those who wait.

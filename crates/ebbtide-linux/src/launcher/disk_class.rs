@@ -35,6 +35,21 @@ impl DiskClass {
         }
     }
 
+    /// Starts a new pool in the place of one that takes no writes any more; answers whether it did. What is on the old one
+    /// stays with the sandboxes that use it, which can still read it.
+    pub(super) fn heal(&mut self, file: &Path, size: u64) -> Result<bool, Refusal> {
+        let Self::Disk { pool, at } = self else { return Ok(false) };
+        if !pool.is_damaged() {
+            return Ok(false);
+        }
+        let at = at.clone();
+        eprintln!("ebb internal-launcher: the disk pool is damaged (was the disk full?); starting a new one");
+        let _ = unmount(&at, UnmountFlags::DETACH);
+        let _ = fs::remove_file(file);
+        *self = Self::open(file, &at, size)?;
+        Ok(true)
+    }
+
     /// Refuses early what would fail the neighbours later.
     pub(super) fn reserve(&self, bytes: u64, live: usize) -> Result<(), Refusal> {
         let Self::Disk { pool, at } = self else { return Ok(()) };
