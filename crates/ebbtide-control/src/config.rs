@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ebbtide_model::{EffectiveResources, Limits};
 
-use crate::{HostOnly, Images, LocalProcesses, Owners};
+use crate::{Clocks, HostOnly, Images, KernelClocks, LocalProcesses, Owners};
 
 /// How a [`crate::Control`] works. [`ControlConfig::new`] gives every field but two its default.
 #[derive(Clone)]
@@ -20,6 +20,8 @@ pub struct ControlConfig {
     pub images: Arc<dyn Images>,
     /// Tells when the processes that own sandboxes end.
     pub owners: Arc<dyn Owners>,
+    /// Which time it is.
+    pub clocks: Arc<dyn Clocks>,
     /// The bounds that requests are held to.
     pub limits: Limits,
     /// What a sandbox may use where its spec names nothing.
@@ -41,6 +43,7 @@ impl ControlConfig {
             boot_id: boot_id.into(),
             images: Arc::new(HostOnly),
             owners: Arc::new(LocalProcesses),
+            clocks: Arc::new(KernelClocks),
             limits: Limits::default(),
             default_resources: EffectiveResources::default(),
             max_concurrent_creates: 2 * processors,

@@ -91,6 +91,7 @@ impl Control {
         engine.tasks.spawn(sweep::run(Arc::clone(&engine), reconcile::is_unfinished(&first)));
         engine.tasks.spawn(Arc::clone(&engine).write_marks());
         engine.tasks.spawn(Arc::clone(&engine).checkpoint());
+        engine.tasks.spawn(Arc::clone(&engine).follow_clocks());
         Ok(control)
     }
 
@@ -133,7 +134,7 @@ impl Control {
             lease::attend(self.engine(), &sandbox);
             self.engine().drive(&sandbox, Begin::Create { resumed: false });
         }
-        Ok(record)
+        Ok(self.shown(record))
     }
 
     /// The record of one sandbox.
@@ -141,7 +142,7 @@ impl Control {
     /// # Errors
     /// When the caller has none with this id.
     pub async fn get(&self, principal: &Principal, id: &str) -> Result<SandboxRecord, ControlError> {
-        Ok(self.engine().find(principal, id)?.record())
+        Ok(self.shown(self.engine().find(principal, id)?.record()))
     }
 
     /// The caller's sandboxes, a page at a time, by age.
@@ -149,7 +150,9 @@ impl Control {
     /// # Errors
     /// When the page token is none of ours, or the ledger fails.
     pub async fn list(&self, principal: &Principal, filter: ListFilter) -> Result<ListPage, ControlError> {
-        list::page(self.engine(), principal, &filter)
+        let ListPage { records, next_page_token } = list::page(self.engine(), principal, &filter)?;
+        let records = records.into_iter().map(|record| self.shown(record)).collect();
+        Ok(ListPage { records, next_page_token })
     }
 
     /// Ends a sandbox. That it ends is recorded when this returns, and it goes on whatever becomes of the caller;
@@ -180,21 +183,22 @@ impl Control {
         asked: Asked,
     ) -> Result<SandboxRecord, ControlError> {
         let sandbox = match self.engine().find(principal, id)? {
-            Found::Ended(record) => return Ok(*record),
+            Found::Ended(record) => return Ok(self.shown(*record)),
             Found::Live(sandbox) => sandbox,
         };
         let clean_up = asked.occasion.clean_up();
         let reason = clean_up.map_or(TerminationReason::Stopped, CleanUp::reason);
         let by = Some(asked.words(principal));
         let ending = Ending { grace: options.grace, by, ..Ending::new(reason) };
-        match clean_up {
-            Some(clean_up) => keep::clean_up(self.engine(), &sandbox, clean_up, ending).await,
+        let record = match clean_up {
+            Some(clean_up) => keep::clean_up(self.engine(), &sandbox, clean_up, ending).await?,
             None => {
                 purge::end(self.engine(), &sandbox, &ending)?;
                 info!("asked to end");
-                Ok(sandbox.record())
+                sandbox.record()
             }
-        }
+        };
+        Ok(self.shown(record))
     }
 
     /// Freezes everything that runs in a sandbox; its deadlines go on. Waits for a sandbox that is still being made. One
@@ -204,7 +208,7 @@ impl Control {
     /// When the sandbox does not run, or the driver cannot freeze it: it then runs on.
     pub async fn pause(&self, principal: &Principal, id: &str) -> Result<SandboxRecord, ControlError> {
         let sandbox = self.made(self.engine().find(principal, id)?).await?;
-        pause::pause(self.engine(), &sandbox, PauseReason::Asked).await
+        pause::pause(self.engine(), &sandbox, PauseReason::Asked).await.map(|record| self.shown(record))
     }
 
     /// Lets a sandbox go on that was frozen. One that runs is no error.
@@ -213,7 +217,7 @@ impl Control {
     /// When the sandbox does not run, or the driver cannot let it go on.
     pub async fn resume(&self, principal: &Principal, id: &str) -> Result<SandboxRecord, ControlError> {
         let sandbox = self.made(self.engine().find(principal, id)?).await?;
-        pause::resume(self.engine(), &sandbox).await
+        pause::resume(self.engine(), &sandbox).await.map(|record| self.shown(record))
     }
 
     /// Ends the caller's sandboxes that `filter` names, at once, and waits until they are gone.
@@ -236,14 +240,14 @@ impl Control {
     /// When the caller has none with this id.
     pub async fn wait(&self, principal: &Principal, id: &str) -> Result<SandboxRecord, ControlError> {
         match self.engine().find(principal, id)? {
-            Found::Ended(record) => Ok(*record),
+            Found::Ended(record) => Ok(self.shown(*record)),
             Found::Live(sandbox) => {
                 let mut changes = sandbox.changes();
                 let mut closing = self.engine().tasks.cancelled();
                 tokio::select! {
                     biased;
                     ended = changes.wait_for(|record| record.state.is_terminal()) => match ended {
-                        Ok(record) => Ok(record.clone()),
+                        Ok(record) => Ok(self.shown(record.clone())),
                         Err(_) => Err(ControlError::ShuttingDown),
                     },
                     // Nobody is left who could end it.
@@ -298,6 +302,11 @@ impl Control {
     /// When the driver cannot say what it has, or the ledger fails.
     pub async fn reconcile(&self) -> Result<Vec<Reconciled>, ControlError> {
         reconcile::pass(self.engine()).await
+    }
+
+    /// A record with its times by the wall clock.
+    pub(crate) fn shown(&self, record: SandboxRecord) -> SandboxRecord {
+        self.engine().time.shown_record(record)
     }
 
     pub(crate) fn engine(&self) -> &Arc<Engine> {

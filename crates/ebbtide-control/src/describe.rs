@@ -3,7 +3,6 @@
 use std::time::SystemTime;
 
 use ebbtide_model::{Principal, SandboxRecord};
-use tokio::time::Instant;
 
 use crate::deadlines::{self, Deadline};
 use crate::engine::Found;
@@ -26,13 +25,16 @@ pub struct Described {
 impl Described {
     pub(crate) fn live(sandbox: &Sandbox) -> Self {
         let (record, uses) = (sandbox.record(), *sandbox.uses.borrow());
-        let idle_at = idle::due_at(sandbox, &uses).map(wall_time);
-        let kill_at = wall_time(*sandbox.kill_at().borrow());
+        let time = &sandbox.time;
+        let idle_at = idle::due_at(sandbox, &uses).map(|at| time.of_instant(at));
+        let kill_at = time.of_instant(*sandbox.kill_at().borrow());
+        let mut deadlines = deadlines::of(&record, idle_at, kill_at);
+        deadlines.iter_mut().for_each(|deadline| deadline.at = time.shown(deadline.at));
         Self {
-            deadlines: deadlines::of(&record, idle_at, kill_at),
-            record,
+            deadlines,
+            record: time.shown_record(record),
             active: uses.active,
-            last_active_at: uses.last,
+            last_active_at: uses.last.map(|at| time.shown(at)),
         }
     }
 
@@ -49,7 +51,7 @@ impl Control {
     pub async fn describe(&self, principal: &Principal, id: &str) -> Result<Described, ControlError> {
         Ok(match self.engine().find(principal, id)? {
             Found::Live(sandbox) => Described::live(&sandbox),
-            Found::Ended(record) => Described::ended(*record),
+            Found::Ended(record) => Described::ended(self.shown(*record)),
         })
     }
 
@@ -58,10 +60,4 @@ impl Control {
         let live = self.engine().live().get(&record.id).map(std::sync::Arc::clone);
         live.map_or_else(|| Described::ended(record), |sandbox| Described::live(&sandbox))
     }
-}
-
-/// When a moment of the clock that nobody sets is, by the one that people read.
-fn wall_time(at: Instant) -> SystemTime {
-    let now = Instant::now();
-    SystemTime::now() + at.saturating_duration_since(now) - now.saturating_duration_since(at)
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use ebbtide_driver::{Capacity, Driver, DriverError};
 use ebbtide_model::{Principal, SandboxId, SandboxRecord, State};
@@ -19,6 +19,7 @@ use crate::metrics::Metrics;
 use crate::sandbox::Sandbox;
 use crate::store::Store;
 use crate::tasks::Tasks;
+use crate::time::{self, Time};
 use crate::{ControlConfig, ControlError};
 
 /// The sandboxes that have not ended, by age.
@@ -33,6 +34,7 @@ pub(crate) struct Engine {
     /// What there is in all. What of it is free has changed since.
     pub(crate) capacity: Capacity,
     pub(crate) store: Store,
+    pub(crate) time: Arc<Time>,
     pub(crate) creates: Semaphore,
     pub(crate) destroys: Semaphore,
     pub(crate) tasks: Tasks,
@@ -54,11 +56,13 @@ impl Engine {
         let capacity = within(bound, "say what it has", driver.capacity()).await?;
         let store = Store::open(&config.ledger)?;
         let metrics = Arc::new(Metrics::new());
-        let feeds = Feeds::new(config.event_buffer, SystemTime::now(), Arc::clone(&metrics));
+        let epoch = store.epoch(&config.boot_id, time::epoch(config.clocks.as_ref()))?;
+        let time = Arc::new(Time::new(Arc::clone(&config.clocks), &config.boot_id, epoch));
+        let feeds = Feeds::new(config.event_buffer, Arc::clone(&time), Arc::clone(&metrics));
         let live: Live = store
             .live()?
             .into_iter()
-            .map(|stored| (stored.record.id.clone(), Sandbox::new(stored, &feeds)))
+            .map(|stored| (stored.record.id.clone(), Sandbox::new(stored, &feeds, &time)))
             .collect();
         let leases = Leases::open(&store, &config.boot_id)?;
         Ok(Self {
@@ -78,6 +82,7 @@ impl Engine {
             driver,
             capacity,
             store,
+            time,
         })
     }
 
@@ -184,6 +189,21 @@ impl Engine {
             self.mark.notified().await;
             tokio::time::sleep(self.config.timing.mark).await;
             self.flush_marks();
+        }
+    }
+
+    /// Follows the clocks of the machine, for as long as the engine lives.
+    pub(crate) async fn follow_clocks(self: Arc<Self>) {
+        let record = || {
+            tracing::info!("the wall clock was set");
+            if let Err(error) = self.store.wall_clock_set(self.time.shown_epoch()) {
+                tracing::warn!(%error, "after a restart of the machine, times are shown as they were before that");
+            }
+        };
+        let mut backoff = lifecycle::Backoff::new(&self.config.timing);
+        while let Err(error) = self.time.watch(&record).await {
+            tracing::warn!(%error, "cannot watch the clocks of the machine; trying again");
+            backoff.pause().await;
         }
     }
 

@@ -45,7 +45,7 @@ impl Use {
     pub(crate) fn begin(sandbox: &Arc<Sandbox>) -> Self {
         sandbox.uses.send_modify(|uses| {
             uses.active += 1;
-            uses.last = Some(SystemTime::now());
+            uses.last = Some(sandbox.time.now());
         });
         Self(Arc::clone(sandbox))
     }
@@ -61,7 +61,7 @@ impl Drop for Use {
         self.0.uses.send_modify(|uses| {
             uses.active -= 1;
             uses.since = Instant::now();
-            uses.last = Some(SystemTime::now());
+            uses.last = Some(self.0.time.now());
         });
     }
 }

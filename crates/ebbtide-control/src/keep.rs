@@ -6,20 +6,18 @@
 //! policy can still save is the record, with log and receipt.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ebbtide_driver::clean_up::preserve;
 use ebbtide_driver::{DeadMansSwitch, DriverError};
 use ebbtide_model::{
     Holder, Keep, KeepAs, Limits, Ownership, Policy, SandboxRecord, State, TerminationReason,
 };
-use tokio::time::{Instant, sleep_until};
 
 use crate::ControlError;
 use crate::engine::Engine;
 use crate::failpoint::fail_point;
-use crate::sandbox::{Ending, Sandbox, instant};
-use crate::store::now;
+use crate::sandbox::{Ending, Sandbox};
 
 /// A clean-up that nobody asked for by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,7 +133,7 @@ pub(crate) async fn clean_up_held(
         // A session that is closed twice, say.
         return Ok(sandbox.record());
     }
-    let since = now();
+    let since = engine.time.now();
     match sandbox.peek(|record| decide(record, clean_up, since)) {
         Verdict::End => {
             let record = sandbox.begin_ending(&engine.store, &ending)?;
@@ -158,7 +156,7 @@ async fn keep(
     kept: impl FnOnce(Option<Holder>) -> Ownership,
 ) -> Result<SandboxRecord, ControlError> {
     fail_point!("keep.driver.before");
-    let left = until.duration_since(now()).unwrap_or_default();
+    let left = engine.time.left(until);
     // If no daemon is there for as long as it is to be kept, it ends by itself.
     let switch = DeadMansSwitch::Daemon { grace: left.max(engine.config.limits.daemon_grace) };
     let preserve = preserve(engine.driver.as_ref(), &sandbox.id, what, switch);
@@ -205,12 +203,12 @@ pub(crate) async fn expired(sandbox: &Sandbox) {
     let mut changes = sandbox.changes();
     loop {
         let until = match &changes.borrow_and_update().ownership {
-            Ownership::Kept { until, .. } => Some(instant(*until)),
+            Ownership::Kept { until, .. } => Some(*until),
             _ => None,
         };
         tokio::select! {
             changed = changes.changed() => if changed.is_err() { std::future::pending().await },
-            () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => return,
+            () = sandbox.time.until(until.unwrap_or(UNIX_EPOCH)), if until.is_some() => return,
         }
     }
 }

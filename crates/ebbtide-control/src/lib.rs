@@ -9,6 +9,7 @@
 //! `lifecycle::ending`; what a restart does: `reconcile`.
 
 mod change;
+mod clocks;
 mod config;
 mod control;
 mod deadlines;
@@ -37,8 +38,10 @@ mod sweep;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod time;
 mod work;
 
+pub use clocks::{Clocks, KernelClocks};
 pub use config::{ControlConfig, Timing};
 pub use control::{Asked, Control, Occasion};
 pub use deadlines::{Deadline, DeadlineKind, Then};

@@ -19,10 +19,8 @@ use crate::change;
 use crate::events::{EventKind, Feed, Feeds};
 use crate::failpoint::fail_point;
 use crate::idle::Uses;
-use crate::store::{Store, Stored, now};
-
-/// No timer needs more, and the arithmetic of instants stays safe.
-const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+use crate::store::{Store, Stored};
+use crate::time::{LONGEST, Time};
 
 /// Why a sandbox is to end, and what is known of it at that moment.
 #[derive(Debug, Clone)]
@@ -65,8 +63,6 @@ impl Ending {
 /// One sandbox that has not ended.
 pub(crate) struct Sandbox {
     pub(crate) id: SandboxId,
-    /// When its lifetime is over, by a clock that nobody sets.
-    pub(crate) expires: Instant,
     /// Wakes a repetition that waits for its turn.
     pub(crate) retry: Notify,
     record: watch::Sender<SandboxRecord>,
@@ -78,25 +74,27 @@ pub(crate) struct Sandbox {
     feed: Arc<Feed>,
     tags: Arc<[String]>,
     pub(crate) uses: watch::Sender<Uses>,
+    pub(crate) time: Arc<Time>,
     driven: AtomicBool,
     used: AtomicBool,
 }
 
 impl Sandbox {
-    pub(crate) fn new(stored: Stored, feeds: &Feeds) -> Arc<Self> {
+    pub(crate) fn new(stored: Stored, feeds: &Feeds, time: &Arc<Time>) -> Arc<Self> {
         let Stored { record, kill_at } = stored;
+        let kill_at = kill_at.map_or_else(Instant::now, |at| time.instant(at));
         Arc::new(Self {
             feed: feeds.of(&record.principal),
             tags: record.spec.tags.as_slice().into(),
             id: record.id.clone(),
-            expires: instant(record.deadline),
             retry: Notify::new(),
             record: watch::Sender::new(record),
-            kill_at: watch::Sender::new(kill_at.map_or_else(Instant::now, instant)),
+            kill_at: watch::Sender::new(kill_at),
             image_ready: watch::Sender::new(false),
             changing: tokio::sync::Mutex::new(()),
             transition: Mutex::new(()),
             uses: Uses::none(),
+            time: Arc::clone(time),
             driven: AtomicBool::new(false),
             used: AtomicBool::new(false),
         })
@@ -113,6 +111,11 @@ impl Sandbox {
     /// Reads a part of the record without copying the rest.
     pub(crate) fn peek<T>(&self, read: impl FnOnce(&SandboxRecord) -> T) -> T {
         read(&self.record.borrow())
+    }
+
+    /// Waits until its lifetime is over.
+    pub(crate) async fn expired(&self) {
+        self.time.until(self.peek(|record| record.deadline)).await;
     }
 
     /// Wakes at every change of the record.
@@ -197,7 +200,7 @@ impl Sandbox {
             record.exit_code = ending.exit_code;
             let grace = ending.grace.min(LONGEST);
             fail_point!("stop.ending.before");
-            store.begin_ending(record, now() + grace)?;
+            store.begin_ending(record, self.time.now() + grace)?;
             fail_point!("stop.ending.after");
             self.kill_at.send_replace(Instant::now() + grace);
             Ok(())
@@ -209,7 +212,7 @@ impl Sandbox {
         self.transition(|record| {
             let kill_at = Instant::now() + grace.min(LONGEST);
             if record.state == State::Terminating && kill_at < *self.kill_at.borrow() {
-                store.begin_ending(record, now() + grace.min(LONGEST))?;
+                store.begin_ending(record, self.time.now() + grace.min(LONGEST))?;
                 self.kill_at.send_replace(kill_at);
             }
             Ok(())
@@ -259,7 +262,7 @@ impl Sandbox {
             record.exit_code = epitaph.exit_code;
             record.message.clone_from(&epitaph.message);
             record.receipt.clone_from(&epitaph.receipt);
-            record.ended_at = Some(now());
+            record.ended_at = Some(self.time.now());
             fail_point!("stop.tombstone.before");
             store.tombstone(record, epitaph.longer)?;
             fail_point!("stop.tombstone.after");
@@ -320,14 +323,5 @@ fn happened(before: State, record: &SandboxRecord) -> Option<EventKind> {
         State::Completed => Some(EventKind::Stopped { reason, exit_code: record.exit_code }),
         State::Failed => Some(EventKind::Failed(reason)),
         State::Pending | State::Creating | State::Paused => None,
-    }
-}
-
-/// When `time` is, by the clock that nobody sets.
-pub(crate) fn instant(time: SystemTime) -> Instant {
-    let now = Instant::now();
-    match time.duration_since(SystemTime::now()) {
-        Ok(ahead) => now + ahead.min(LONGEST),
-        Err(past) => now.checked_sub(past.duration()).unwrap_or(now),
     }
 }

@@ -1,7 +1,7 @@
 //! The task that runs every minute: reconcile, then forget what ended long ago.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::time::sleep;
 
@@ -40,7 +40,7 @@ async fn once(engine: &Arc<Engine>) -> Result<bool, ControlError> {
 /// Forgets the records whose retention is over. What the driver keeps of a sandbox goes before its record, so that a
 /// failure leaves something that is tried again.
 pub(crate) async fn forget(engine: &Engine) -> Result<usize, LedgerError> {
-    let Some(before) = SystemTime::now().checked_sub(engine.config.limits.retention) else { return Ok(0) };
+    let Some(before) = engine.time.now().checked_sub(engine.config.limits.retention) else { return Ok(0) };
     let mut forgotten = 0;
     for _ in 0..BATCHES {
         let expired = engine.store.expired(before, BATCH)?;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use ebbtide_driver::{Content, DriverError, Exec, ExecRequest, FileRead, Sink, WriteOptions};
 use ebbtide_model::{Invalid, PauseReason, Principal, SandboxRecord, State, TerminationReason};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep};
 
 use crate::engine::Found;
 use crate::idle::Use;
@@ -168,7 +168,10 @@ impl Control {
         let too_long = async {
             let wait = self.engine().config.timing.exec_wait;
             // An image may take as long as the sandbox may live, and no longer.
-            let _ = timeout_at(sandbox.expires, sandbox.image_ready()).await;
+            tokio::select! {
+                () = sandbox.image_ready() => {}
+                () = sandbox.expired() => {}
+            }
             sleep(wait).await;
         };
         tokio::select! {

@@ -78,6 +78,14 @@ impl Ownership {
         }
     }
 
+    /// The same with each time as `changed` has it.
+    pub fn with_times(mut self, changed: impl Fn(SystemTime) -> SystemTime) -> Self {
+        if let Self::Orphaned { since, until, .. } | Self::Kept { since, until, .. } = &mut self {
+            (*since, *until) = (changed(*since), changed(*until));
+        }
+        self
+    }
+
     /// Whether anybody may take it over: it has no living owner.
     pub fn is_adoptable(&self) -> bool {
         !matches!(self, Self::Owned { .. })

@@ -85,6 +85,18 @@ pub struct SandboxRecord {
 }
 
 impl SandboxRecord {
+    /// The same with each time as `changed` has it.
+    pub fn with_times(self, changed: impl Fn(SystemTime) -> SystemTime) -> Self {
+        Self {
+            created_at: changed(self.created_at),
+            started_at: self.started_at.map(&changed),
+            ended_at: self.ended_at.map(&changed),
+            deadline: changed(self.deadline),
+            ownership: self.ownership.with_times(&changed),
+            ..self
+        }
+    }
+
     /// Whether it has no main command, so that it idles until it is stopped. One whose image was never looked at counts
     /// as one that has a command.
     pub fn idles(&self) -> bool {

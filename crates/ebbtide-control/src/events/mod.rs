@@ -12,12 +12,13 @@ mod kind;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use ebbtide_model::{Principal, SandboxId};
 use tokio::sync::watch;
 
 use crate::metrics::Metrics;
+use crate::store::millis;
+use crate::time::Time;
 
 pub use self::kind::{EventFilter, EventItem, EventKind, SandboxEvent};
 
@@ -32,14 +33,14 @@ pub(crate) struct Feeds {
     feeds: Mutex<HashMap<Principal, Arc<Feed>>>,
     capacity: usize,
     first: u64,
+    time: Arc<Time>,
     metrics: Arc<Metrics>,
 }
 
 impl Feeds {
-    pub(crate) fn new(capacity: usize, started: SystemTime, metrics: Arc<Metrics>) -> Self {
-        let since = started.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        let first = (u64::try_from(since).unwrap_or_default() << START_SHIFT) + 1;
-        Self { feeds: Mutex::default(), capacity: capacity.max(1), first, metrics }
+    pub(crate) fn new(capacity: usize, time: Arc<Time>, metrics: Arc<Metrics>) -> Self {
+        let first = (millis(time.now()).unsigned_abs() << START_SHIFT) + 1;
+        Self { feeds: Mutex::default(), capacity: capacity.max(1), first, time, metrics }
     }
 
     pub(crate) fn of(&self, principal: &Principal) -> Arc<Feed> {
@@ -53,6 +54,7 @@ impl Feeds {
             first: self.first,
             ring: Mutex::default(),
             last: watch::Sender::new(self.first - 1),
+            time: Arc::clone(&self.time),
             metrics: Arc::clone(&self.metrics),
         });
         feeds.insert(principal.clone(), Arc::clone(&feed));
@@ -68,6 +70,7 @@ pub(crate) struct Feed {
     ring: Mutex<Ring>,
     /// The number of the last event. Written with the ring locked, so that it never goes back.
     last: watch::Sender<u64>,
+    time: Arc<Time>,
     metrics: Arc<Metrics>,
 }
 
@@ -78,8 +81,8 @@ impl Feed {
     /// Counts it and tells everybody who listens. Never waits for any of them.
     pub(crate) fn publish(&self, sandbox: &SandboxId, tags: &Arc<[String]>, kind: EventKind, message: &str) {
         self.metrics.happened(kind);
-        let at = SystemTime::now();
         let mut ring = self.ring();
+        let at = self.time.of_event();
         let sequence = *self.last.borrow() + 1;
         if ring.len() >= self.capacity {
             ring.pop_front();
@@ -174,14 +177,40 @@ fn oldest(feed: &Feed, ring: &Ring) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+    use async_trait::async_trait;
 
     use super::*;
+    use crate::Clocks;
+
+    /// Clocks that stand still.
+    struct Still;
+
+    #[async_trait]
+    impl Clocks for Still {
+        fn wall(&self) -> SystemTime {
+            UNIX_EPOCH
+        }
+
+        fn since_boot(&self) -> Duration {
+            Duration::ZERO
+        }
+
+        async fn watch(&self, _: &(dyn Fn() + Send + Sync)) -> std::io::Result<()> {
+            std::future::pending().await
+        }
+    }
 
     const ME: Principal = Principal::Uid(1);
 
     fn feeds(capacity: usize) -> Feeds {
-        Feeds::new(capacity, UNIX_EPOCH + Duration::from_secs(1000), Arc::new(Metrics::new()))
+        begun_at(capacity, 1_000_000)
+    }
+
+    fn begun_at(capacity: usize, millis: u64) -> Feeds {
+        let time = Time::new(Arc::new(Still), "boot", UNIX_EPOCH + Duration::from_millis(millis));
+        Feeds::new(capacity, Arc::new(time), Arc::new(Metrics::new()))
     }
 
     fn publish(feeds: &Feeds, principal: &Principal, tags: &[&str]) -> SandboxId {
@@ -255,8 +284,7 @@ mod tests {
 
     #[test]
     fn the_numbers_of_a_later_daemon_are_larger_and_json_can_hold_them() {
-        let metrics = || Arc::new(Metrics::new());
-        let at = |millis| Feeds::new(1, UNIX_EPOCH + Duration::from_millis(millis), metrics()).first;
+        let at = |millis| begun_at(1, millis).first;
         assert!(at(1001) > at(1000) + 2_000);
         assert!(at(4_390_000_000_000) < 1 << 53);
     }

@@ -4,7 +4,6 @@
 //! the sandbox, and the next daemon tells its init.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use ebbtide_driver::DriverError;
 use ebbtide_model::{Holder, OwnerProcess, Ownership, Principal, SandboxRecord, State};
@@ -17,7 +16,6 @@ use super::watch::{attend, can_be_owned};
 use crate::engine::{Engine, Found};
 use crate::failpoint::fail_point;
 use crate::sandbox::Sandbox;
-use crate::store::now;
 use crate::work::not_running;
 use crate::{ControlError, LedgerError};
 
@@ -86,7 +84,7 @@ fn take(
             (Ownership::Owned { by, .. }, Some(holder)) if is_same(by, holder) => {}
             (Ownership::Owned { by, .. }, _) => taken = Taken::By(by.clone()),
             (_, Some(holder)) => record.ownership = Ownership::Owned { by: holder.clone(), adopted: true },
-            (_, None) => let_go(record, engine.config.limits.unowned_lifetime),
+            (_, None) => let_go(record, engine),
         }
     })?;
     fail_point!("adopt.intent.after");
@@ -106,7 +104,7 @@ pub(super) async fn detach(
     fail_point!("detach.intent.before");
     let record = sandbox.change(&engine.store, |record| {
         if can_be_owned(record.state) && record.ownership != Ownership::Detached {
-            let_go(record, engine.config.limits.unowned_lifetime);
+            let_go(record, engine);
         }
     })?;
     fail_point!("detach.intent.after");
@@ -121,10 +119,10 @@ pub(super) async fn detach(
 }
 
 /// From now on its lifetime alone ends it: its own, or that of one which never had an owner.
-fn let_go(record: &mut SandboxRecord, unowned: Duration) {
+fn let_go(record: &mut SandboxRecord, engine: &Engine) {
     record.ownership = Ownership::Detached;
     if record.spec.max_lifetime.is_none() {
-        record.deadline = record.deadline.min(now() + unowned);
+        record.deadline = record.deadline.min(engine.time.now() + engine.config.limits.unowned_lifetime);
     }
 }
 

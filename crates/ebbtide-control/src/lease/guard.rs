@@ -10,7 +10,6 @@ use super::watch::{attend, lifetime};
 use crate::engine::Engine;
 use crate::lifecycle::{Backoff, must_write};
 use crate::sandbox::Sandbox;
-use crate::store::now;
 use crate::{ControlError, keep};
 
 /// The switch of a sandbox that is made now.
@@ -120,7 +119,7 @@ fn renew_grace(engine: &Engine, sandbox: &Sandbox) -> Result<(), crate::LedgerEr
             &mut record.ownership
             && by.process.is_none()
         {
-            *until = now() + record.policy.orphan_grace;
+            *until = engine.time.now() + record.policy.orphan_grace;
         }
     };
     sandbox.change(&engine.store, renew).map(drop)

@@ -73,7 +73,7 @@ impl Control {
         id: &str,
         adopter: &Adopter,
     ) -> Result<SandboxRecord, ControlError> {
-        adopt::adopt(self.engine(), principal, id, adopter).await
+        adopt::adopt(self.engine(), principal, id, adopter).await.map(|record| self.shown(record))
     }
 
     /// Lets go of a sandbox of the caller's: nobody's end makes an orphan of it any more, its lifetime ends it. Where it
@@ -82,6 +82,6 @@ impl Control {
     /// # Errors
     /// When the sandbox does not run, or its init cannot be told.
     pub async fn detach(&self, principal: &Principal, id: &str) -> Result<SandboxRecord, ControlError> {
-        adopt::detach(self.engine(), principal, id).await
+        adopt::detach(self.engine(), principal, id).await.map(|record| self.shown(record))
     }
 }

@@ -4,7 +4,7 @@
 //! of each change: an owner who has come back, or another one who has taken the sandbox over, is never overruled.
 
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use ebbtide_driver::DeadMansSwitch;
 use ebbtide_model::{
@@ -17,7 +17,6 @@ use super::guard;
 use crate::engine::Engine;
 use crate::lifecycle::{Backoff, must_end, must_write};
 use crate::sandbox::{Ending, Sandbox};
-use crate::store::now;
 use crate::{LedgerError, keep};
 
 /// How long before the end of an orphan's grace its clean-up is taken over from its init.
@@ -86,7 +85,7 @@ pub(crate) fn attend(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) {
         Ownership::Orphaned { since, until, .. } => {
             // On a clock that nobody sets, and never longer than it was to be.
             let grace = until.duration_since(*since).unwrap_or_default();
-            let left = until.duration_since(SystemTime::now()).unwrap_or_default().min(grace);
+            let left = engine.time.left(*until).min(grace);
             let (engine_, sandbox) = (Arc::clone(engine), Arc::clone(sandbox));
             engine.tasks.spawn(async move { clean_up(&engine_, &sandbox, ownership, left).await });
         }
@@ -153,7 +152,7 @@ fn make_orphan(engine: &Engine, sandbox: &Sandbox, gone: &Gone) -> Result<(), Le
         if !can_be_owned(record.state) || !gone.is(by) || gone.is_back(engine) {
             return;
         }
-        let since = now();
+        let since = engine.time.now();
         record.ownership = Ownership::Orphaned {
             by: by.clone(),
             adopted: *adopted,
@@ -218,13 +217,12 @@ async fn end_unmade(engine: &Engine, sandbox: &Sandbox, orphaned: &Ownership) {
 /// Ends a sandbox whose lifetime was shortened when it was let go: its init holds the longer one.
 pub(super) async fn lifetime(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) {
     let deadline = sandbox.peek(|record| record.deadline);
-    let left = deadline.duration_since(SystemTime::now()).unwrap_or_default();
     let is_over = |record: &SandboxRecord| record.deadline != deadline || !can_be_owned(record.state);
     let mut changes = sandbox.changes();
     tokio::select! {
         biased;
         _ = changes.wait_for(is_over) => return,
-        () = sleep(left + LATE) => {}
+        () = engine.time.until(deadline + LATE) => {}
     }
     must_end(engine, sandbox, &Ending::new(TerminationReason::LifetimeExpired)).await;
 }

@@ -9,9 +9,10 @@ use ebbtide_model::{
     SandboxId, SandboxRecord, SandboxSpec, State, TerminationReason,
 };
 use tokio::sync::SemaphorePermit;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use super::{Backoff, command, must_end, prepare};
+use crate::ControlError;
 use crate::engine::Engine;
 use crate::events::EventKind;
 use crate::failpoint::fail_point;
@@ -19,8 +20,7 @@ use crate::images::{ImageRequest, PreparedImage};
 use crate::lease::{self, Presence};
 use crate::metrics::{Queue, Step};
 use crate::sandbox::{Ending, Sandbox};
-use crate::store::{Stored, now};
-use crate::{ControlConfig, ControlError};
+use crate::store::Stored;
 
 /// How often a create is repeated while the driver's helper cannot be reached.
 const ATTEMPTS: usize = 5;
@@ -50,7 +50,7 @@ pub(crate) fn intent(
     request_id: &str,
     owner: Option<(Holder, Presence)>,
 ) -> Result<(SandboxRecord, Option<Arc<Sandbox>>), ControlError> {
-    let record = new_record(&engine.config, principal, spec, request_id, owner)?;
+    let record = new_record(engine, principal, spec, request_id, owner)?;
     // Under the lock, so that a repetition finds the sandbox among the live ones as soon as the ledger has it.
     let mut live = engine.live();
     let earlier = if engine.is_shutting_down() {
@@ -63,7 +63,8 @@ pub(crate) fn intent(
         earlier
     };
     let Some(Stored { record: earlier, .. }) = earlier else {
-        let sandbox = Sandbox::new(Stored { record: record.clone(), kill_at: None }, &engine.feeds);
+        let sandbox =
+            Sandbox::new(Stored { record: record.clone(), kill_at: None }, &engine.feeds, &engine.time);
         sandbox.tell(EventKind::Created, "");
         live.insert(record.id.clone(), Arc::clone(&sandbox));
         engine.count(&live);
@@ -86,14 +87,15 @@ fn asks_for_the_same(earlier: &SandboxSpec, spec: &SandboxSpec) -> bool {
 }
 
 fn new_record(
-    config: &ControlConfig,
+    engine: &Engine,
     principal: &Principal,
     spec: SandboxSpec,
     request_id: &str,
     owner: Option<(Holder, Presence)>,
 ) -> Result<SandboxRecord, ControlError> {
+    let config = &engine.config;
     let policy = Policy::from_annotations(&spec.annotations, &config.limits)?;
-    let created_at = now();
+    let created_at = engine.time.now();
     let process = OwnerProcess::from_annotations(&spec.annotations)?;
     let ownership = match (owner, process) {
         _ if policy.detach => Ownership::Detached,
@@ -170,7 +172,7 @@ async fn steps(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>, resumed: bool) -> R
     let plan = resolve(engine, sandbox, &image, resumed)?;
     fail_point!("create.resolve.after");
     make(engine, sandbox, &plan).await?;
-    sandbox.started(now());
+    sandbox.started(engine.time.now());
     engine.mark_soon(sandbox);
     lease::made(engine, sandbox, plan.switch).await;
     fail_point!("create.running.after");
@@ -189,7 +191,7 @@ async fn admit<'a>(engine: &'a Engine, sandbox: &Sandbox) -> Result<Option<Semap
             sandbox.claimed();
             Ok(permit.ok())
         }
-        () = sleep_until(sandbox.expires) => Err(expired()),
+        () = sandbox.expired() => Err(expired()),
     }
 }
 
@@ -202,11 +204,11 @@ fn resolve(
     resumed: bool,
 ) -> Result<SandboxPlan, Ending> {
     let record = sandbox.record();
-    let lifetime = sandbox.expires.saturating_duration_since(Instant::now());
+    let lifetime = engine.time.left(record.deadline);
     if lifetime.is_zero() {
         return Err(expired());
     }
-    let waited = now().duration_since(record.created_at).is_ok_and(|age| age > LONG_AGO);
+    let waited = engine.time.now().duration_since(record.created_at).is_ok_and(|age| age > LONG_AGO);
     let owner = record.ownership.holder().and_then(|holder| holder.process);
     if (resumed || waited) && owner.is_some_and(|owner| engine.config.owners.is_gone(owner)) {
         return Err(

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use ebbtide_model::{State, TerminationReason};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use crate::engine::Engine;
 use crate::events::EventKind;
@@ -44,7 +44,7 @@ pub(super) async fn run(engine: &Engine, sandbox: &Sandbox) -> Result<Option<Pre
             sandbox.prepared(&prepared.made_of);
             Ok(Some(prepared))
         }
-        () = sleep_until(sandbox.expires) => {
+        () = sandbox.expired() => {
             let message = "its lifetime was over before its image was here";
             Err(Ending::new(TerminationReason::LifetimeExpired).with_message(message))
         }

@@ -1,7 +1,6 @@
 //! A record as a row, both ways.
 //!
-//! Times are whole milliseconds since the Unix epoch; [`now`] cuts them off where they arise, so that a record in
-//! memory equals the same record read back.
+//! Times are whole milliseconds since the Unix epoch, in [ledger time](crate::time).
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -36,17 +35,12 @@ pub(crate) struct Stored {
     pub(crate) kill_at: Option<SystemTime>,
 }
 
-/// This moment, in whole milliseconds.
-pub(crate) fn now() -> SystemTime {
-    from_millis(millis(SystemTime::now()))
-}
-
-pub(super) fn millis(time: SystemTime) -> i64 {
+pub(crate) fn millis(time: SystemTime) -> i64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-fn from_millis(millis: i64) -> SystemTime {
+pub(crate) fn from_millis(millis: i64) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(u64::try_from(millis).unwrap_or(0))
 }
 

@@ -11,6 +11,7 @@
 //! exit code of a command that ended within a stop's grace period, because the destroy that follows forgets it.
 
 mod checkpoint;
+mod clock;
 mod codec;
 mod error;
 mod lease;
@@ -26,7 +27,7 @@ use ebbtide_model::{PauseReason, SandboxId, SandboxRecord, State, TerminationRea
 use rusqlite::{Connection, named_params};
 
 use checkpoint::Checkpoint;
-pub(crate) use codec::{Stored, now};
+pub(crate) use codec::{Stored, from_millis, millis};
 pub use error::LedgerError;
 pub(crate) use lease::LeaseRow;
 pub(crate) use query::{Cursor, read_all};

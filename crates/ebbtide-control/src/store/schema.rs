@@ -14,7 +14,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::LedgerError;
 
 /// The form that this version writes.
-pub(super) const VERSION: i64 = 4;
+pub(super) const VERSION: i64 = 5;
 
 /// Spec and owner never change and are only read whole, so they are JSON; all that changes or is searched for is
 /// a column. `ended` is set in the same breath as a terminal state, and is what terminal means in queries.
@@ -54,7 +54,10 @@ PRAGMA user_version = 1;
 /// 4: leases; who stands for a sandbox, what is to become of it, whether it is frozen, who ended it and what that released.
 /// `retained_from` is set with `ended`: retention counts from there, and for a record that is kept for longer it is later. `owner` is read of
 /// sandboxes of an earlier form only. A lease's token is kept as its digest, so that who reads the ledger cannot use it.
-const MIGRATIONS: [&str; 3] = [
+///
+/// 5: the one row of `clock`: when the machine was started, in the time that the ledger is in and by the wall clock as the
+/// last daemon saw it.
+const MIGRATIONS: [&str; 4] = [
     "
 CREATE TABLE mounted (
     id      TEXT PRIMARY KEY,
@@ -88,6 +91,14 @@ UPDATE sandbox SET retained_from = ended;
 DROP INDEX sandbox_ended;
 CREATE INDEX sandbox_retained ON sandbox (retained_from);
 PRAGMA user_version = 4;
+",
+    "
+CREATE TABLE clock (
+    boot_id TEXT NOT NULL,
+    epoch   INTEGER NOT NULL,
+    shown   INTEGER NOT NULL
+) STRICT;
+PRAGMA user_version = 5;
 ",
 ];
 

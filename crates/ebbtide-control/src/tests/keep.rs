@@ -37,7 +37,7 @@ fn holder() -> Holder {
 fn orphan(control: &Control, id: &str, adopted: bool) -> Arc<crate::sandbox::Sandbox> {
     let engine = control.engine();
     let sandbox = Arc::clone(&engine.live()[&id.parse().unwrap()]);
-    let since = crate::store::now();
+    let since = engine.time.now();
     let orphaned =
         Ownership::Orphaned { by: holder(), adopted, why: OrphanReason::ProcessEnded, since, until: since };
     sandbox.change(&engine.store, |record| record.ownership = orphaned).unwrap();

@@ -48,7 +48,9 @@ async fn a_ledger_of_a_newer_version_is_refused_and_left_alone() {
 async fn a_ledger_of_the_first_version_is_brought_up_to_date_with_all_that_it_holds() {
     let home = filled().await;
     let ledger = Connection::open(&home.config.ledger).unwrap();
-    ledger.execute_batch("DROP TRIGGER mounted_made; DROP TABLE mounted; DROP TABLE lease;").unwrap();
+    ledger
+        .execute_batch("DROP TRIGGER mounted_made; DROP TABLE mounted; DROP TABLE lease; DROP TABLE clock;")
+        .unwrap();
     ledger
         .execute_batch("DROP INDEX sandbox_retained; CREATE INDEX sandbox_ended ON sandbox (ended)")
         .unwrap();

@@ -1,6 +1,7 @@
 //! Scenarios of the whole engine on the fake driver. A [`Home`] is what outlives a daemon: a ledger and the fake's
 //! world; [`Home::open`] is a daemon's start, [`crash`] its death by SIGKILL.
 
+mod clocks;
 mod endings;
 mod events;
 #[cfg(feature = "fail-points")]
@@ -18,6 +19,7 @@ mod plan;
 mod property;
 mod restart;
 mod simple;
+mod time;
 
 use std::sync::Arc;
 use std::time::Duration;
