@@ -56,6 +56,20 @@ fn finds(home: &TestHome, kind: &str, name: &str, plant: impl FnOnce() -> Leak) 
     doctor(home, 0);
 }
 
+/// As [`finds`]; and `doctor --fix` takes it away.
+#[track_caller]
+fn finds_and_fixes(home: &TestHome, kind: &str, name: &str, plant: impl Fn() -> Leak) {
+    finds(home, kind, name, &plant);
+    plant().0.take();
+    let report = home.ebb(["doctor", "--fix", "--json"]).run().exited_with_json(0);
+    let fixed = report["fixed"].as_array().unwrap();
+    assert!(
+        fixed.iter().any(|done| done["kind"] == kind && done["outcome"] == "removed"),
+        "no {kind} {name} in {fixed:#?}"
+    );
+    doctor(home, 0);
+}
+
 fn cgroup_mounts() -> Vec<PathBuf> {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let lines = table.lines().filter(|line| line.contains(" - cgroup"));
@@ -109,7 +123,7 @@ fn doctor_needs_no_daemon_and_starts_none() {
 }
 
 #[test]
-fn a_leaked_cgroup_is_found_in_every_hierarchy() {
+fn a_leaked_cgroup_is_found_and_fixed_in_every_hierarchy() {
     let machine = Machine::take();
     let home = machine.home();
     let _id = home.create(&[]);
@@ -117,7 +131,7 @@ fn a_leaked_cgroup_is_found_in_every_hierarchy() {
     assert!(!directories.is_empty());
     for directory in directories {
         let path = directory.join(SLOT);
-        finds(&home, "cgroup", path.to_str().unwrap(), || {
+        finds_and_fixes(&home, "cgroup", path.to_str().unwrap(), || {
             fs::create_dir(&path).unwrap();
             let path = path.clone();
             Leak::new(move || fs::remove_dir(path).unwrap())
@@ -196,12 +210,12 @@ fn a_leaked_socket_is_found_with_and_without_its_file() {
 }
 
 #[test]
-fn a_leaked_id_claim_is_found() {
+fn a_leaked_id_claim_is_found_and_fixed() {
     let machine = Machine::take();
     let home = machine.home();
     let _id = home.create(&[]);
     let path = Path::new("/run/ebbtide/ids/leak-of-a-test").to_owned();
-    finds(&home, "id_claim", "leak-of-a-test", || {
+    finds_and_fixes(&home, "id_claim", "leak-of-a-test", || {
         fs::write(&path, format!("{} {SLOT}", home.id().unwrap())).unwrap();
         let path = path.clone();
         Leak::new(move || fs::remove_file(path).unwrap())
@@ -209,33 +223,33 @@ fn a_leaked_id_claim_is_found() {
 }
 
 #[test]
-fn a_second_loop_device_on_the_pool_is_found() {
+fn a_second_loop_device_on_the_pool_is_found_and_fixed() {
     let machine = Machine::take();
     let home = machine.home();
     let _id = home.create(&[]);
     let pool = home.state_dir().join("pool.btrfs");
-    finds(&home, "loop_device", "/dev/loop", || {
+    finds_and_fixes(&home, "loop_device", "/dev/loop", || {
         let device = tool("losetup", &["--find", "--show", "--read-only", pool.to_str().unwrap()]);
         Leak::new(move || drop(tool("losetup", &["--detach", &device])))
     });
 }
 
 #[test]
-fn a_leaked_mount_is_found_on_the_host_and_in_the_launchers_namespace() {
+fn a_leaked_mount_is_found_and_fixed_on_the_host_and_in_the_launchers_namespace() {
     let machine = Machine::take();
     let home = machine.home();
     let _id = home.create(&[]);
     let point = home.state_dir().join("leak");
     fs::create_dir(&point).unwrap();
     let path = point.to_str().unwrap().to_owned();
-    finds(&home, "mount", &path, || {
+    finds_and_fixes(&home, "mount", &path, || {
         tool("mount", &["-t", "tmpfs", "leak", &path]);
         let path = path.clone();
         Leak::new(move || drop(tool("umount", &[&path])))
     });
     let launcher = home.processes("ebb-launcher")[0].to_string();
     // A source that names a slot, as a mount of a slot that is gone would.
-    finds(&home, "mount", "/tmp", || {
+    finds_and_fixes(&home, "mount", "/tmp", || {
         let space = format!("--mount=/proc/{launcher}/ns/mnt");
         tool("nsenter", &[&space, "mount", "-t", "tmpfs", SLOT, "/tmp"]);
         Leak::new(move || drop(tool("nsenter", &[&space, "umount", "/tmp"])))
@@ -292,7 +306,7 @@ fn a_descriptor_that_keeps_a_detached_mount_is_found_also_after_its_sandbox_has_
 }
 
 #[test]
-fn a_leaked_subvolume_is_found() {
+fn a_leaked_subvolume_is_found_and_fixed() {
     let machine = Machine::take();
     let home = machine.home();
     let _id = home.create(&[]);
@@ -303,7 +317,8 @@ fn a_leaked_subvolume_is_found() {
     // BTRFS_IOC_SUBVOL_CREATE and BTRFS_IOC_SNAP_DESTROY.
     let script = "import fcntl, os, sys\nfd = os.open(sys.argv[1], os.O_RDONLY)\n\
         fcntl.ioctl(fd, int(sys.argv[2], 16), bytearray(bytes(8) + sys.argv[3].encode().ljust(4088, b'\\0')))";
-    finds(&home, "quota", SLOT, || {
+    finds_and_fixes(&home, "quota", SLOT, || {
+        let pool = pool.clone();
         tool("python3", &["-c", script, &pool, "0x5000940e", SLOT]);
         Leak::new(move || drop(tool("python3", &["-c", script, &pool, "0x5000940f", SLOT])))
     });

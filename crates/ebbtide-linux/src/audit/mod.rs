@@ -19,6 +19,7 @@ mod namespaces;
 mod processes;
 mod procfs;
 mod quotas;
+mod removal;
 mod slots;
 mod sockets;
 mod user_ids;
@@ -32,6 +33,7 @@ use thiserror::Error;
 
 pub use compare::{AuditReport, Missing, compare};
 pub use host::{Lack, lacks};
+pub use removal::remove;
 
 /// Which home to look for.
 #[derive(Debug, Clone)]

@@ -19,6 +19,7 @@ const CONTROL: &str = "/dev/loop-control";
 const CTL_GET_FREE: u32 = 0x4C82;
 const GET_STATUS64: u32 = 0x4C05;
 const CONFIGURE: u32 = 0x4C0A;
+const CLEAR: u32 = 0x4C01;
 const AUTOCLEAR: u32 = 4;
 /// Others take the free device between our two calls; more often than this in a row is not a race any more.
 const ATTEMPTS: usize = 64;
@@ -145,6 +146,11 @@ pub(super) fn attach(file: &File) -> Result<LoopDevice, DiskError> {
     Err(unsupported("a free loop device (others take each one first)", error))
 }
 
+/// Takes the device at `path` from its file, or has its last user do so.
+pub(super) fn detach(path: &Path) -> io::Result<()> {
+    ioctl(&open(path)?, CLEAR, &mut 0u64).map(drop)
+}
+
 fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).custom_flags(libc::O_CLOEXEC).open(path)
 }
@@ -160,7 +166,7 @@ fn kernel_device(device: u64) -> u64 {
 }
 
 fn ioctl<T>(file: &File, request: u32, argument: &mut T) -> io::Result<i32> {
-    // SAFETY: `argument` is the structure that the request is documented to take (or, for LOOP_CTL_GET_FREE, is not
+    // SAFETY: `argument` is the structure that the request is documented to take (or, where it takes none, is not
     // looked at), lives until the call returns, and has no invalid bit patterns.
     let result = unsafe { libc::ioctl(file.as_raw_fd(), request as libc::Ioctl, argument as *mut T) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }

@@ -112,6 +112,16 @@ struct Dropped {
     kernel_removes: bool,
 }
 
+/// Lets go of the loop device at `path`; one that is in use goes with its last user.
+pub(crate) fn detach(path: &Path) -> io::Result<()> {
+    loop_device::detach(path)
+}
+
+/// Removes the subvolume `name` of a pool that is mounted at `pool`.
+pub(crate) fn destroy_in(pool: &Path, name: &str) -> io::Result<()> {
+    btrfs::destroy(File::open(pool)?.as_fd(), name)
+}
+
 impl Pool {
     /// Mounts the pool of `file` on the directory `mount_at`, both of which are made when absent.
     ///

@@ -1,8 +1,8 @@
 //! Taking away what was left behind: only what the audit has found again and again, and what it knows as this home's.
 //!
 //! The daemon goes first: what it still knows of it removes by its own means when it starts. What is left after that
-//! belongs to nobody any more. Processes go before the control groups that they were in, and files last. What only goes
-//! with a mount namespace of somebody else is left, with the command that takes it away.
+//! belongs to nobody any more. Processes go before the control groups that they were in, and files last. What a process of
+//! somebody else holds open is left, with the command that takes it away.
 
 use std::fs::{self, File};
 use std::io;
@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use ebbtide::{Home, HomeLocation, Target};
-use ebbtide_linux::audit::{AuditReport, Found, Kind};
+use ebbtide_linux::audit::{self, AuditReport, Found, Kind};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -135,7 +135,7 @@ fn remove(home: &Home, found: &Found) -> io::Result<Outcome> {
         Kind::Directory if is_of(home, &path) => fs::remove_dir_all(&path)?,
         Kind::Socket | Kind::Log if is_of(home, &path) => fs::remove_file(&path)?,
         Kind::IdClaim => unclaim(&path)?,
-        _ => return Err(io::Error::other("only the command below takes it away")),
+        _ => audit::remove(found)?,
     }
     Ok(Outcome::Removed)
 }
