@@ -193,7 +193,7 @@ impl Control {
         let record = match clean_up {
             Some(clean_up) => keep::clean_up(self.engine(), &sandbox, clean_up, ending).await?,
             None => {
-                purge::end(self.engine(), &sandbox, &ending)?;
+                lifecycle::end(self.engine(), &sandbox, &ending).await?;
                 info!("asked to end");
                 sandbox.record()
             }

@@ -14,10 +14,10 @@ use ebbtide_model::{
     Holder, Keep, KeepAs, Limits, Ownership, Policy, SandboxRecord, State, TerminationReason,
 };
 
-use crate::ControlError;
 use crate::engine::Engine;
 use crate::failpoint::fail_point;
 use crate::sandbox::{Ending, Sandbox};
+use crate::{ControlError, lifecycle};
 
 /// A clean-up that nobody asked for by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,9 +136,8 @@ pub(crate) async fn clean_up_held(
     let since = engine.time.now();
     match sandbox.peek(|record| decide(record, clean_up, since)) {
         Verdict::End => {
-            let record = sandbox.begin_ending(&engine.store, &ending)?;
-            sandbox.shorten(&engine.store, ending.grace)?;
-            Ok(record)
+            lifecycle::end(engine, sandbox, &ending).await?;
+            Ok(sandbox.record())
         }
         Verdict::Keep { why, what, until } => {
             let kept = |by| Ownership::Kept { by, why, since, until };

@@ -9,7 +9,7 @@ use crate::engine::Engine;
 use crate::failpoint::fail_point;
 use crate::list::has_tags;
 use crate::sandbox::{Ending, Sandbox};
-use crate::{Asked, ControlError, LedgerError};
+use crate::{Asked, ControlError, LedgerError, lifecycle};
 
 /// Which sandboxes a purge ends: those with all of `tags`. Without tags `all` must be set, so that an empty list
 /// never ends everything by accident.
@@ -113,14 +113,15 @@ pub(crate) async fn end_and_wait(
     by: String,
 ) -> Vec<PurgedItem> {
     let ending = Ending { by: Some(by), ..Ending::new(TerminationReason::Purged) };
-    let told: Vec<_> = sandboxes
-        .iter()
-        .map(|sandbox| match sandbox.state().is_terminal() {
+    let mut told = Vec::with_capacity(sandboxes.len());
+    for sandbox in &sandboxes {
+        told.push(match sandbox.state().is_terminal() {
             true => Told::Gone,
             false => tell(engine, sandbox, &ending)
+                .await
                 .map_or_else(|error| Told::Not(error.to_string()), |()| Told::Ending),
-        })
-        .collect();
+        });
+    }
     fail_point!("purge.told.after");
     let ends = sandboxes.iter().zip(&told).filter(|(_, told)| matches!(told, Told::Ending));
     let late = settle(engine, ends.map(|(sandbox, _)| Arc::clone(sandbox)).collect()).await;
@@ -150,18 +151,21 @@ pub(crate) async fn shutdown(engine: &Arc<Engine>) -> Result<(), ControlError> {
     engine.refuse_creates();
     // What the ledger refuses to record is ended with the driver all the same.
     let shutdown = Ending::new(TerminationReason::Shutdown);
-    let tell_all = |sandboxes: Vec<Arc<Sandbox>>| -> (Vec<_>, Vec<_>) {
-        sandboxes.into_iter().partition(|sandbox| tell(engine, sandbox, &shutdown).is_ok())
-    };
-    let (ending, failed) = tell_all(engine.select(|_| true));
+    let (mut ending, mut failed) = (Vec::new(), Vec::new());
+    for sandbox in engine.select(|_| true) {
+        let told = tell(engine, &sandbox, &shutdown).await;
+        if told.is_ok() { &mut ending } else { &mut failed }.push(sandbox);
+    }
     settle(engine, ending).await;
     engine.ask_within(engine.config.timing.settle, "shut down", engine.driver.shutdown()).await?;
-    let (again, _) = tell_all(failed);
-    let mut waiting = engine.select(|_| true);
+    for sandbox in failed {
+        // Logged, and counted below.
+        let _ = tell(engine, &sandbox, &shutdown).await;
+    }
+    let waiting = engine.select(|_| true);
     for sandbox in &waiting {
         sandbox.retry.notify_one();
     }
-    waiting.extend(again);
     settle(engine, waiting).await;
     let count = engine.live().len();
     if count > 0 {
@@ -171,16 +175,10 @@ pub(crate) async fn shutdown(engine: &Arc<Engine>) -> Result<(), ControlError> {
     Ok(())
 }
 
-/// Records that a sandbox is ending, or that it has less time to do so.
-pub(crate) fn end(engine: &Engine, sandbox: &Sandbox, ending: &Ending) -> Result<(), LedgerError> {
-    sandbox.begin_ending(&engine.store, ending)?;
-    sandbox.shorten(&engine.store, ending.grace)?;
-    Ok(())
-}
-
 /// Tells one of many to end; its own task then does so beside the others.
-fn tell(engine: &Engine, sandbox: &Sandbox, ending: &Ending) -> Result<(), LedgerError> {
-    end(engine, sandbox, ending)
+async fn tell(engine: &Engine, sandbox: &Sandbox, ending: &Ending) -> Result<(), LedgerError> {
+    lifecycle::end(engine, sandbox, ending)
+        .await
         .inspect_err(|error| tracing::warn!(sandbox = %sandbox.id, %error, "cannot record its end"))
 }
 

@@ -58,6 +58,18 @@ impl Ending {
     pub(crate) fn with_message(self, message: impl Into<String>) -> Self {
         Self { message: message.into(), ..self }
     }
+
+    /// Makes it the ending of `record`; `false` if that is ending already, or has ended.
+    fn apply(&self, record: &mut SandboxRecord) -> bool {
+        let Ok(state) = record.state.after(Event::Ending) else { return false };
+        record.state = state;
+        record.paused = None;
+        record.reason = Some(self.reason);
+        record.ended_by.clone_from(&self.by);
+        record.message.clone_from(&self.message);
+        record.exit_code = self.exit_code;
+        true
+    }
 }
 
 /// One sandbox that has not ended.
@@ -77,6 +89,8 @@ pub(crate) struct Sandbox {
     pub(crate) time: Arc<Time>,
     driven: AtomicBool,
     used: AtomicBool,
+    /// Whether it is ending and the ledger does not know that yet.
+    unrecorded: AtomicBool,
 }
 
 impl Sandbox {
@@ -97,6 +111,7 @@ impl Sandbox {
             time: Arc::clone(time),
             driven: AtomicBool::new(false),
             used: AtomicBool::new(false),
+            unrecorded: AtomicBool::new(false),
         })
     }
 
@@ -191,32 +206,55 @@ impl Sandbox {
     /// Records that it is ending. One that ends already, or has ended, stays as it is.
     pub(crate) fn begin_ending(&self, store: &Store, ending: &Ending) -> Result<SandboxRecord, LedgerError> {
         self.transition(|record| {
-            let Ok(state) = record.state.after(Event::Ending) else { return Ok(()) };
-            record.state = state;
-            record.paused = None;
-            record.reason = Some(ending.reason);
-            record.ended_by.clone_from(&ending.by);
-            record.message.clone_from(&ending.message);
-            record.exit_code = ending.exit_code;
-            let grace = ending.grace.min(LONGEST);
-            fail_point!("stop.ending.before");
-            store.begin_ending(record, self.time.now() + grace)?;
-            fail_point!("stop.ending.after");
-            self.kill_at.send_replace(Instant::now() + grace);
+            if ending.apply(record) {
+                let grace = ending.grace.min(LONGEST);
+                fail_point!("stop.ending.before");
+                store.begin_ending(record, self.time.now() + grace)?;
+                fail_point!("stop.ending.after");
+                self.kill_at.send_replace(Instant::now() + grace);
+            }
             Ok(())
         })
     }
 
+    /// As [`Sandbox::begin_ending`], while the ledger does not take it: see [`Sandbox::record_ending`].
+    pub(crate) fn begin_ending_unrecorded(&self, ending: &Ending) {
+        self.transition(|record| {
+            if ending.apply(record) {
+                self.kill_at.send_replace(Instant::now() + ending.grace.min(LONGEST));
+                self.unrecorded.store(true, Ordering::Release);
+            }
+            Ok(())
+        })
+        .ok();
+    }
+
+    /// Whether it is ending and the ledger does not know that yet.
+    pub(crate) fn is_unrecorded(&self) -> bool {
+        self.unrecorded.load(Ordering::Acquire)
+    }
+
+    /// Records that it is ending, after the fact.
+    pub(crate) fn record_ending(&self, store: &Store) -> Result<(), LedgerError> {
+        self.transition(|record| store.begin_ending(record, self.time.now()))?;
+        self.unrecorded.store(false, Ordering::Release);
+        Ok(())
+    }
+
     /// Shortens the grace period of one that is ending; a longer one changes nothing.
-    pub(crate) fn shorten(&self, store: &Store, grace: Duration) -> Result<SandboxRecord, LedgerError> {
+    pub(crate) fn shorten(&self, store: &Store, grace: Duration) {
         self.transition(|record| {
             let kill_at = Instant::now() + grace.min(LONGEST);
             if record.state == State::Terminating && kill_at < *self.kill_at.borrow() {
-                store.begin_ending(record, self.time.now() + grace.min(LONGEST))?;
+                // Where the ledger does not take it, only a daemon that comes after a crash waits for longer.
+                if let Err(error) = store.begin_ending(record, self.time.now() + grace.min(LONGEST)) {
+                    tracing::warn!(%error, "cannot record that its grace period is shorter");
+                }
                 self.kill_at.send_replace(kill_at);
             }
             Ok(())
         })
+        .ok();
     }
 
     /// Records the exit code of one that is ending, so that it outlives a crash after the destroy.

@@ -210,7 +210,7 @@ async fn clean_up(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>, orphaned: Owners
 async fn end_unmade(engine: &Engine, sandbox: &Sandbox, orphaned: &Ownership) {
     let _changing = sandbox.changing.lock().await;
     if sandbox.peek(|record| record.ownership == *orphaned) {
-        must_end(engine, sandbox, &Ending::new(TerminationReason::OwnerGone)).await;
+        must_end(engine, sandbox, &Ending::new(TerminationReason::OwnerGone));
     }
 }
 
@@ -224,5 +224,5 @@ pub(super) async fn lifetime(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) {
         _ = changes.wait_for(is_over) => return,
         () = engine.time.until(deadline + LATE) => {}
     }
-    must_end(engine, sandbox, &Ending::new(TerminationReason::LifetimeExpired)).await;
+    must_end(engine, sandbox, &Ending::new(TerminationReason::LifetimeExpired));
 }

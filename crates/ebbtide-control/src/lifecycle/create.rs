@@ -159,7 +159,7 @@ fn within_capacity(asked: &Resources, there_is: &Capacity) -> Result<(), Control
 pub(super) async fn run(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>, resumed: bool) {
     if let Err(ending) = steps(engine, sandbox, resumed).await {
         tracing::info!(reason = %ending.reason, "not made");
-        must_end(engine, sandbox, &ending).await;
+        must_end(engine, sandbox, &ending);
     }
 }
 

@@ -35,6 +35,11 @@ pub(super) async fn release(
     };
     fail_point!("stop.ended.after");
     sandbox.note(&message);
+    if sandbox.is_unrecorded() {
+        let record = || sandbox.record_ending(&engine.store);
+        must_write(engine, sandbox, "record its end", record).await;
+        sandbox.note(&message);
+    }
     keep_exit(engine, sandbox, report.as_ref()).await;
     let begun = Instant::now();
     let destroyed = destroy(engine, sandbox).await;
@@ -62,10 +67,12 @@ async fn grace(engine: &Engine, sandbox: &Sandbox) -> Option<EndReport> {
     let driver = engine.driver.as_ref();
     let mut kill_at = sandbox.kill_at();
     let mut backoff = Backoff::new(&engine.config.timing);
+    // Without a grace the destroy is its end, unless that has to wait for the ledger.
+    let mut may_go_on = !sandbox.is_unrecorded();
     loop {
         let until = *kill_at.borrow_and_update();
         let grace = until.saturating_duration_since(Instant::now());
-        if grace.is_zero() {
+        if grace.is_zero() && may_go_on {
             return None;
         }
         fail_point!("stop.driver.before");
@@ -78,7 +85,7 @@ async fn grace(engine: &Engine, sandbox: &Sandbox) -> Option<EndReport> {
                 backoff.wait(&sandbox.retry).await;
                 continue;
             }
-            Ok(true) => {}
+            Ok(true) => may_go_on = true,
         }
         tokio::select! {
             biased;

@@ -8,6 +8,9 @@
 //! made is destroyed before the record says FAILED. A crash, or the death of the task itself, leaves a record that
 //! is not terminal, from which reconcile goes on at the right step. Requests only ever record an ending and leave;
 //! no client that goes away takes a clean-up with it.
+//!
+//! An ending does not wait for a ledger that cannot be written (a full disk, say): init is told, which ends the sandbox whatever
+//! becomes of the daemon and keeps how it ended, and the ledger hears of it once it listens, before init's word is destroyed.
 
 mod command;
 mod create;
@@ -19,6 +22,7 @@ mod watch;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ebbtide_driver::clean_up;
 use tokio::sync::Notify;
 
 use crate::LedgerError;
@@ -51,12 +55,28 @@ pub(crate) async fn drive(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>, begin: B
     ending::release(engine, sandbox, report, begin == Begin::End).await;
 }
 
-/// Records an ending that is not a client's wish, as often as it takes.
-pub(crate) async fn must_end(engine: &Engine, sandbox: &Sandbox, ending: &Ending) {
-    let mut backoff = Backoff::new(&engine.config.timing);
-    while let Err(error) = sandbox.begin_ending(&engine.store, ending) {
-        complain(sandbox, "record its end", &error);
-        backoff.wait(&sandbox.retry).await;
+/// Ends a sandbox for somebody who asks for it, or shortens the grace of one that is ending.
+///
+/// # Errors
+/// The ledger's, where it does not take that and there is no init yet that would. Nothing is ended then.
+pub(crate) async fn end(engine: &Engine, sandbox: &Sandbox, ending: &Ending) -> Result<(), LedgerError> {
+    if let Err(error) = sandbox.begin_ending(&engine.store, ending) {
+        let ask = clean_up::ask_to_end(engine.driver.as_ref(), &sandbox.id, ending.grace);
+        if !matches!(engine.ask("stop a sandbox", ask).await, Ok(true)) {
+            return Err(error);
+        }
+        tracing::warn!(%error, "cannot record its end; its init has been told");
+        sandbox.begin_ending_unrecorded(ending);
+    }
+    sandbox.shorten(&engine.store, ending.grace);
+    Ok(())
+}
+
+/// Ends a sandbox for a reason that is nobody's wish.
+pub(crate) fn must_end(engine: &Engine, sandbox: &Sandbox, ending: &Ending) {
+    if let Err(error) = sandbox.begin_ending(&engine.store, ending) {
+        tracing::warn!(%error, "cannot record its end; it ends all the same");
+        sandbox.begin_ending_unrecorded(ending);
     }
 }
 

@@ -35,7 +35,7 @@ pub(super) async fn until_ending(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -
         let answer = match heard {
             Heard::Driver(answer) => answer,
             Heard::KeptLongEnough => {
-                must_end(engine, sandbox, &keep::expiry(sandbox)).await;
+                must_end(engine, sandbox, &keep::expiry(sandbox));
                 return None;
             }
             Heard::IdleLongEnough => {
@@ -52,13 +52,13 @@ pub(super) async fn until_ending(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -
                     exit_code: report.exit.map(ExitStatus::code),
                     ..Ending::new(reason(report.cause, sandbox))
                 };
-                must_end(engine, sandbox, &ending).await;
+                must_end(engine, sandbox, &ending);
                 return Some(report);
             }
             Err(DriverError::NotFound(_)) if is_lost(engine, sandbox).await => {
                 let ending = Ending::new(TerminationReason::Reconciled)
                     .with_message("it was running and is gone, with whatever would say how it ended");
-                must_end(engine, sandbox, &ending).await;
+                must_end(engine, sandbox, &ending);
                 return None;
             }
             Err(error) => {

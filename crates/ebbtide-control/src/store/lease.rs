@@ -21,6 +21,7 @@ pub(crate) struct LeaseRow {
 impl Store {
     /// Records a lease before anybody is told of it.
     pub(crate) fn record_lease(&self, lease: &LeaseRow) -> Result<(), LedgerError> {
+        self.has_room()?;
         self.change("record a lease", |connection| {
             connection
                 .prepare_cached(

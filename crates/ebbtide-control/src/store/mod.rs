@@ -16,10 +16,11 @@ mod codec;
 mod error;
 mod lease;
 mod query;
+mod room;
 mod schema;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -32,10 +33,17 @@ pub use error::LedgerError;
 pub(crate) use lease::LeaseRow;
 pub(crate) use query::{Cursor, read_all};
 
+/// How long a write waits for another process that holds the lock for writing. Whoever else has something to ask waits too.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// The same once it has been in vain, until there is a write again: so many in a row would add up.
+const IMPATIENCE: Duration = Duration::from_millis(20);
+
 /// The ledger, open for writing.
 pub(crate) struct Store {
     path: PathBuf,
     connection: Mutex<Connection>,
+    /// Whether the last write has waited in vain.
+    is_locked: AtomicBool,
     commits: AtomicU64,
     checkpoint: Checkpoint,
 }
@@ -44,10 +52,12 @@ impl Store {
     /// Opens the ledger, and makes it if there is none.
     pub(crate) fn open(path: &Path) -> Result<Self, LedgerError> {
         let connection = schema::open(path)?;
+        room::reserve(path);
         Ok(Self {
             checkpoint: Checkpoint::open(path)?,
             path: path.to_owned(),
             connection: Mutex::new(connection),
+            is_locked: AtomicBool::new(false),
             commits: AtomicU64::new(0),
         })
     }
@@ -55,6 +65,7 @@ impl Store {
     /// Records that a sandbox is to be made. Where the principal has used the request id before, nothing is
     /// written and that record is the answer.
     pub(crate) fn record_intent(&self, record: &SandboxRecord) -> Result<Option<Stored>, LedgerError> {
+        self.has_room()?;
         let connection = self.connection();
         if codec::insert(&connection, record).map_err(self.fail("record an intent"))? {
             self.committed();
@@ -189,7 +200,10 @@ impl Store {
 
     /// Moves the write-ahead log into the ledger. Blocks on the disk, and holds up nobody else.
     pub(crate) fn checkpoint(&self) -> Result<(), LedgerError> {
-        self.checkpoint.run().map_err(self.fail("move the log into the ledger"))
+        self.checkpoint.run().map_err(self.fail("move the log into the ledger"))?;
+        // Which may not have been possible before.
+        room::reserve(&self.path);
+        Ok(())
     }
 
     /// How many commits there were.
@@ -208,6 +222,12 @@ impl Store {
         };
         self.connection().progress_handler(1, Some(step)).unwrap();
         steps
+    }
+
+    /// Has every write refused, or no longer.
+    #[cfg(test)]
+    pub(crate) fn refuse_writes(&self, refuse: bool) {
+        self.connection().pragma_update(None, "query_only", refuse).unwrap();
     }
 
     /// Makes the file as good as full.
@@ -268,10 +288,20 @@ impl Store {
     }
 
     fn connection(&self) -> MutexGuard<'_, Connection> {
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let locked = self.is_locked.load(Ordering::Relaxed);
+        // Only noted by SQLite, for the next time that it has to wait.
+        let _ = connection.busy_timeout(if locked { IMPATIENCE } else { PATIENCE });
+        connection
+    }
+
+    /// Whether there is room to begin something, beside what is needed to end everything.
+    fn has_room(&self) -> Result<(), LedgerError> {
+        if room::is_there(&self.path) { Ok(()) } else { Err(LedgerError::Full { path: self.path.clone() }) }
     }
 
     fn committed(&self) {
+        self.is_locked.store(false, Ordering::Relaxed);
         self.checkpoint.committed(self.commits.fetch_add(1, Ordering::Relaxed) + 1);
     }
 
@@ -280,7 +310,13 @@ impl Store {
     }
 
     fn fail(&self, step: &'static str) -> impl Fn(rusqlite::Error) -> LedgerError + '_ {
-        move |error| LedgerError::of(&self.path, step, &error)
+        move |error| {
+            let error = LedgerError::of(&self.path, step, &error);
+            if matches!(error, LedgerError::Busy { .. }) {
+                self.is_locked.store(true, Ordering::Relaxed);
+            }
+            error
+        }
     }
 }
 

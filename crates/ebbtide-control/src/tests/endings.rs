@@ -180,3 +180,47 @@ async fn a_purge_names_what_did_not_end_in_time() {
     assert_eq!((done.failed, done.retryable), (vec![], vec![id.parse().unwrap()]));
     assert_eq!(wait(&control, &id).await.state, State::Completed);
 }
+
+#[tokio::test]
+async fn a_stop_goes_on_while_the_ledger_takes_nothing_and_is_recorded_once_it_does() {
+    let home = Home::new();
+    let control = home.open().await;
+    let stopped = running(&control, idle()).await;
+    let killed = running(&control, main(&["sleep", "60"])).await;
+    let other = running(&control, idle()).await;
+    let store = &control.engine().store;
+    store.refuse_writes(true);
+    let told = control.stop(&ME, &stopped, StopOptions::NOW).await.unwrap();
+    assert_eq!((told.state, told.reason), (State::Terminating, Some(TerminationReason::Stopped)));
+    home.world.kill_init(&killed.parse().unwrap());
+    // Nothing runs any more, and nobody has been shown an end that the ledger does not know.
+    for id in [&stopped, &killed] {
+        while !reach(&control, id, State::Terminating).await.message.contains("cannot record its end") {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(home.world.processes(&id.parse().unwrap()), 0);
+    }
+    assert!(matches!(
+        control.create(&ME, idle(), "").await,
+        Err(ControlError::Ledger(crate::LedgerError::ReadOnly { .. }))
+    ));
+    assert_eq!(control.get(&ME, &other).await.unwrap().state, State::Running);
+    store.refuse_writes(false);
+    let record = wait(&control, &stopped).await;
+    assert_eq!((record.state, record.reason), (State::Completed, Some(TerminationReason::Stopped)));
+    assert_eq!(record.message, "");
+    assert_eq!(wait(&control, &killed).await.reason, Some(TerminationReason::InitKilled));
+}
+
+#[tokio::test]
+async fn a_stop_that_no_ledger_has_recorded_holds_for_the_next_daemon() {
+    let home = Home::new();
+    let control = home.open().await;
+    let id = running(&control, idle()).await;
+    control.engine().store.refuse_writes(true);
+    control.stop(&ME, &id, StopOptions::NOW).await.unwrap();
+    crash(control).await;
+    let control = home.open().await;
+    let record = wait(&control, &id).await;
+    assert_eq!((record.state, record.reason), (State::Completed, Some(TerminationReason::Stopped)));
+}
