@@ -13,7 +13,7 @@ use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Request, Status};
 use wire::sandbox_service_client::SandboxServiceClient;
 
-/// What the public client asks for when its user names no image.
+/// What the public client asks for when its user names no image; `TORTURE_IMAGE` names another.
 const IMAGE: &str = "python:3.11";
 /// By which sandboxes of the suite are told from others on the server.
 const TAG: &str = "ebb-torture";
@@ -128,10 +128,12 @@ async fn create(client: &mut Client, name: &str, command: &str, rest: &[&str]) -
     let id = client.create_sandbox(request).await?.into_inner().sandbox_id;
     loop {
         let sandbox = get(client, &id).await?;
-        match sandbox.map(|sandbox| state(&sandbox)) {
+        match sandbox.as_ref().map(state) {
             Some(wire::State::Running) => return Ok(id),
             Some(wire::State::Failed | wire::State::Completed | wire::State::Terminated) | None => {
-                return Err(Status::failed_precondition(format!("sandbox {id} ended before it ran")));
+                let why = sandbox.and_then(|sandbox| sandbox.status).unwrap_or_default().state_reason;
+                let problem = format!("sandbox {id} ended before it ran: {why}; TORTURE_IMAGE names its image");
+                return Err(Status::failed_precondition(problem));
             }
             Some(_) => tokio::time::sleep(PAUSE).await,
         }
