@@ -132,7 +132,8 @@ async fn create(client: &mut Client, name: &str, command: &str, rest: &[&str]) -
             Some(wire::State::Running) => return Ok(id),
             Some(wire::State::Failed | wire::State::Completed | wire::State::Terminated) | None => {
                 let why = sandbox.and_then(|sandbox| sandbox.status).unwrap_or_default().state_reason;
-                let problem = format!("sandbox {id} ended before it ran: {why}; TORTURE_IMAGE names its image");
+                let problem =
+                    format!("sandbox {id} ended before it ran: {why}; TORTURE_IMAGE names its image");
                 return Err(Status::failed_precondition(problem));
             }
             Some(_) => tokio::time::sleep(PAUSE).await,
