@@ -13,6 +13,7 @@ use tracing::{Instrument as _, Span, error_span, field};
 
 use crate::events::Feeds;
 use crate::failpoint::fail_point;
+use crate::ids::Ids;
 use crate::lease::Leases;
 use crate::lifecycle::{self, Begin};
 use crate::metrics::Metrics;
@@ -35,6 +36,7 @@ pub(crate) struct Engine {
     pub(crate) capacity: Capacity,
     pub(crate) store: Store,
     pub(crate) time: Arc<Time>,
+    pub(crate) ids: Ids,
     pub(crate) creates: Semaphore,
     pub(crate) destroys: Semaphore,
     pub(crate) tasks: Tasks,
@@ -64,6 +66,7 @@ impl Engine {
             .into_iter()
             .map(|stored| (stored.record.id.clone(), Sandbox::new(stored, &feeds, &time)))
             .collect();
+        let ids = Ids::after(store.newest()?.as_ref());
         let leases = Leases::open(&store, &config.boot_id)?;
         Ok(Self {
             creates: Semaphore::new(config.max_concurrent_creates.max(1)),
@@ -83,6 +86,7 @@ impl Engine {
             capacity,
             store,
             time,
+            ids,
         })
     }
 

@@ -19,6 +19,7 @@ mod error;
 mod events;
 mod failpoint;
 mod idle;
+mod ids;
 mod images;
 mod keep;
 mod lease;

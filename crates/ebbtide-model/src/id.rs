@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::SystemTime;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use ulid::Ulid;
@@ -25,7 +26,16 @@ pub struct SandboxId(String);
 impl SandboxId {
     /// A new id for this moment.
     pub fn generate() -> Self {
-        Self(Ulid::generate().to_string().to_ascii_lowercase())
+        Self::of(Ulid::generate())
+    }
+
+    /// A new id for another moment.
+    pub fn generate_at(at: SystemTime) -> Self {
+        Self::of(Ulid::from_datetime(at))
+    }
+
+    fn of(ulid: Ulid) -> Self {
+        Self(ulid.to_string().to_ascii_lowercase())
     }
 
     /// The id as text.

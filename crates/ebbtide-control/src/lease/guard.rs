@@ -112,8 +112,8 @@ pub(crate) fn taken_up(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>, runs: bool)
     });
 }
 
-/// The owner of an orphan could not come back while no daemon was there to come back to.
-fn renew_grace(engine: &Engine, sandbox: &Sandbox) -> Result<(), crate::LedgerError> {
+/// An owner elsewhere could not come back while there was nobody to come back to: its grace begins anew.
+pub(super) fn renew_grace(engine: &Engine, sandbox: &Sandbox) -> Result<(), crate::LedgerError> {
     let renew = |record: &mut SandboxRecord| {
         if let Ownership::Orphaned { by, why: OrphanReason::ConnectionLost, until, .. } =
             &mut record.ownership

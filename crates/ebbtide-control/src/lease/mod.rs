@@ -8,6 +8,7 @@
 //! lets go; [`guard`] has init know.
 
 mod adopt;
+mod grace;
 mod guard;
 mod hold;
 mod registry;

@@ -10,9 +10,10 @@ use ebbtide_driver::DeadMansSwitch;
 use ebbtide_model::{
     Holder, LeaseId, OrphanReason, OwnerProcess, Ownership, SandboxRecord, State, TerminationReason,
 };
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{sleep, sleep_until};
 use tracing::{info, warn};
 
+use super::grace::Grace;
 use super::guard;
 use crate::engine::Engine;
 use crate::lifecycle::{Backoff, must_end, must_write};
@@ -82,12 +83,10 @@ pub(crate) fn attend(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) {
             }
             (None, None) => {}
         },
-        Ownership::Orphaned { since, until, .. } => {
-            // On a clock that nobody sets, and never longer than it was to be.
-            let grace = until.duration_since(*since).unwrap_or_default();
-            let left = engine.time.left(*until).min(grace);
+        Ownership::Orphaned { until, .. } => {
+            let grace = Grace::begin(&engine.time, engine.time.left(*until));
             let (engine_, sandbox) = (Arc::clone(engine), Arc::clone(sandbox));
-            engine.tasks.spawn(async move { clean_up(&engine_, &sandbox, ownership, left).await });
+            engine.tasks.spawn(async move { clean_up(&engine_, &sandbox, ownership, grace).await });
         }
         Ownership::Detached => {
             let (engine_, sandbox) = (Arc::clone(engine), Arc::clone(sandbox));
@@ -170,15 +169,15 @@ pub(super) fn can_be_owned(state: State) -> bool {
 }
 
 /// Waits until the grace of an orphan is over, and has it cleaned up then; ends early where it is adopted.
-async fn clean_up(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>, orphaned: Ownership, left: Duration) {
-    let due = Instant::now() + left;
+async fn clean_up(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>, orphaned: Ownership, grace: Grace) {
+    let due = grace.due;
     let is_another = |record: &SandboxRecord| record.ownership != orphaned || !can_be_owned(record.state);
     let mut changes = sandbox.changes();
-    let grace = sandbox.peek(|record| record.policy.orphan_grace);
+    let whole = sandbox.peek(|record| record.policy.orphan_grace);
     tokio::select! {
         biased;
         _ = changes.wait_for(is_another) => return,
-        () = sleep_until(due.checked_sub(TAKE_OVER.min(grace / 2)).unwrap_or(due)) => {}
+        () = sleep_until(due.checked_sub(TAKE_OVER.min(whole / 2)).unwrap_or(due)) => {}
     }
     // From here on the daemon decides: it knows whether somebody uses the sandbox, and whether it is to be kept.
     if orphaned.holder().is_some_and(|by| by.process.is_some()) {
@@ -191,6 +190,14 @@ async fn clean_up(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>, orphaned: Owners
         biased;
         _ = changes.wait_for(is_another) => return,
         () = sleep_until(due) => {}
+    }
+    if grace.was_interrupted(&engine.time) {
+        info!(sandbox = %sandbox.id, "nobody could have come back to it; its grace begins anew if its owner still can");
+        let renew = || guard::renew_grace(engine, sandbox);
+        must_write(engine, sandbox, "renew its grace", renew).await;
+        if sandbox.peek(is_another) {
+            return attend(engine, sandbox);
+        }
     }
     while !sandbox.peek(is_another) {
         if matches!(sandbox.state(), State::Pending | State::Creating) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ebbtide_driver::{Capacity, DriverError, SandboxPlan};
 use ebbtide_model::{
     Amounts, ErrorReason, Holder, Invalid, OwnerProcess, Ownership, Policy, Principal, Quantity, Resources,
-    SandboxId, SandboxRecord, SandboxSpec, State, TerminationReason,
+    SandboxRecord, SandboxSpec, State, TerminationReason,
 };
 use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
@@ -110,7 +110,7 @@ fn new_record(
     };
     let owned = ownership.holder().is_some();
     Ok(SandboxRecord {
-        id: SandboxId::generate(),
+        id: engine.ids.next(created_at),
         principal: principal.clone(),
         deadline: created_at + spec.lifetime(owned, &config.limits),
         spec,

@@ -61,7 +61,7 @@ fn move_times(transaction: &Transaction<'_>, boot_id: &str, by: i64) -> Result<(
     transaction.execute(MOVE, rusqlite::named_params! { ":boot_id": boot_id, ":by": by })?;
     let of_boot: Vec<(String, String)> = transaction
         .prepare(
-            "SELECT id, ownership FROM sandbox WHERE boot_id = ?1 AND ownership ->> 'until' IS NOT NULL",
+            "SELECT id, ownership FROM sandbox WHERE boot_id = ?1 AND ownership ->> 'since' IS NOT NULL",
         )?
         .query_map([boot_id], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<Result<_, _>>()?;

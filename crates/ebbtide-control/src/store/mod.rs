@@ -159,6 +159,11 @@ impl Store {
         Ok(found.map(|entry| entry.record))
     }
 
+    /// The id of the sandbox that was asked for last.
+    pub(crate) fn newest(&self) -> Result<Option<SandboxId>, LedgerError> {
+        query::newest(&self.connection()).map_err(self.fail("look for the newest record"))
+    }
+
     /// Every record that is not terminal.
     pub(crate) fn live(&self) -> Result<Vec<Stored>, LedgerError> {
         query::live(&self.connection()).map_err(self.fail("read the live records"))

@@ -43,6 +43,11 @@ pub(super) fn by_request_id(
         .optional()
 }
 
+pub(super) fn newest(connection: &Connection) -> Answer<Option<SandboxId>> {
+    let newest: Option<String> = connection.query_row("SELECT max(id) FROM sandbox", [], |row| row.get(0))?;
+    Ok(newest.and_then(|id| id.parse().ok()))
+}
+
 pub(super) fn live(connection: &Connection) -> Answer<Vec<Stored>> {
     let mut live: Vec<Stored> = connection
         .prepare_cached(&format!(

@@ -147,6 +147,37 @@ async fn a_sleep_of_the_machine_counts_for_lifetimes_and_what_is_kept_and_for_no
 }
 
 #[tokio::test]
+async fn an_owner_elsewhere_has_its_whole_grace_after_a_sleep_of_the_machine() {
+    let (home, clocks) = home();
+    let control = home.open().await;
+    let grace = Duration::from_secs(2);
+    let [slept, awake] = [(); 2].map(|()| annotated(idle(), &[(ORPHAN_GRACE_ANNOTATION, "2")]));
+    let slept = running(&control, slept).await;
+    orphan(&control, &slept, grace);
+    clocks.sleep(DAY / 48);
+    let awake = running(&control, awake).await;
+    orphan(&control, &awake, grace);
+    // It would have gone first.
+    assert_eq!(wait(&control, &awake).await.reason, Some(TerminationReason::OwnerGone));
+    assert_eq!(control.get(&ME, &slept).await.unwrap().state, State::Running);
+    assert_eq!(wait(&control, &slept).await.reason, Some(TerminationReason::OwnerGone));
+}
+
+#[tokio::test]
+async fn an_owner_elsewhere_has_its_whole_grace_after_the_daemon_was_stopped() {
+    let home = Home::new();
+    let control = home.open().await;
+    let id = running(&control, annotated(idle(), &[(ORPHAN_GRACE_ANNOTATION, "1")])).await;
+    orphan(&control, &id, Duration::from_secs(1));
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    // Nothing else of the daemon runs meanwhile.
+    std::thread::sleep(Duration::from_secs(5));
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(control.get(&ME, &id).await.unwrap().state, State::Running);
+    assert_eq!(wait(&control, &id).await.reason, Some(TerminationReason::OwnerGone));
+}
+
+#[tokio::test]
 async fn a_record_is_retained_for_its_time_whatever_the_wall_clock_is_set_to() {
     for hours in [24, -24] {
         let (mut home, clocks) = home();

@@ -15,7 +15,7 @@ use ebbtide_proto::ebbtide::v1::hold_response::Response as Answer;
 use futures::stream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::Instrument as _;
@@ -28,6 +28,8 @@ use crate::errors;
 const FIRST: Duration = Duration::from_secs(10);
 /// The heartbeats that may be asked for.
 const HEARTBEAT_SECONDS: std::ops::RangeInclusive<u32> = 5..=3600;
+/// A daemon that runs hears within this that a time has come.
+const LATE: Duration = Duration::from_secs(1);
 /// How many of them may be missing.
 const MISSED: u32 = 3;
 /// Answers that wait for a client that does not read. Further ones are not sent: all they say is that we are there.
@@ -127,18 +129,25 @@ impl Holding {
 
     async fn over(&mut self) -> Over {
         loop {
+            let due = self.heartbeat.map(|bound| Instant::now() + bound);
             let silence = async {
-                match self.heartbeat {
-                    Some(bound) => sleep(bound).await,
+                match due {
+                    Some(due) => sleep_until(due).await,
                     None => pending().await,
                 }
+                due.is_some_and(|due| due.elapsed() > LATE)
             };
             let message = tokio::select! {
                 biased;
                 () = self.ending.begun() => return Over::Daemon,
                 () = self.answers.closed() => return Over::Lost,
                 message = self.wishes.message() => message,
-                () = silence => return Over::Refused(Status::deadline_exceeded("no heartbeat in time")),
+                // One that hears of it late has itself stood still, and has yet to read what came meanwhile.
+                late = silence => if late {
+                    continue;
+                } else {
+                    return Over::Refused(Status::deadline_exceeded("no heartbeat in time"));
+                },
             };
             match message.map(|message| message.map(|message| message.request)) {
                 Ok(Some(Some(Wish::Heartbeat(_)))) => {

@@ -475,3 +475,15 @@ async fn descriptions_come_a_page_at_a_time_and_by_kind() {
     let ended = client.own.describe(own::DescribeRequest { sandbox_id: ids[1].clone() }).await.unwrap();
     assert_eq!(ended.into_inner().end.unwrap().reason, "stopped");
 }
+
+#[tokio::test]
+async fn a_daemon_that_has_stood_still_does_not_take_that_for_the_silence_of_an_owner() {
+    let daemon = Daemon::start().await;
+    let mut leases = LeaseServiceClient::new(local(&daemon).await);
+    let mut held = hold!(leases, wish(open(5))).await.unwrap();
+    // Longer than three heartbeats, and the daemon is on this thread.
+    std::thread::sleep(Duration::from_secs(17));
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    held.wishes.send(wish(Wish::Heartbeat(own::Heartbeat {}))).await.unwrap();
+    assert!(matches!(held.next().await.unwrap().unwrap().response, Some(Answer::Heartbeat(_))));
+}
