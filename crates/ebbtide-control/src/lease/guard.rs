@@ -76,23 +76,30 @@ async fn tell(
 
 /// As [`renew`], until the driver takes it or there is nothing left to guard.
 pub(crate) async fn renew_for_sure(engine: &Engine, sandbox: &Sandbox) {
-    let mut backoff = Backoff::new(&engine.config.timing);
-    while matches!(sandbox.state(), State::Running | State::Paused) {
+    let (mut backoff, mut changes) = (Backoff::new(&engine.config.timing), sandbox.changes());
+    let is_alive = |record: &SandboxRecord| matches!(record.state, State::Running | State::Paused);
+    while sandbox.peek(is_alive) {
         match renew(engine, sandbox).await {
             Ok(()) => return,
             Err(ControlError::Driver(DriverError::NotRunning(_) | DriverError::NotFound(_))) => return,
             Err(error) => warn!(sandbox = %sandbox.id, %error, "cannot guard it; trying again"),
         }
-        backoff.wait(&sandbox.retry).await;
+        tokio::select! {
+            biased;
+            _ = changes.wait_for(|record| !is_alive(record)) => return,
+            () = backoff.wait(&sandbox.retry) => {}
+        }
     }
 }
 
-/// A sandbox that was just made with `made`: who stands for it may have changed while it was.
-pub(crate) async fn made(engine: &Engine, sandbox: &Sandbox, made: DeadMansSwitch) {
+/// A sandbox that was just made with `made`: who stands for it may have changed while it was. Not waited for: an init that
+/// cannot be told at once would keep its life's task from hearing of its end.
+pub(crate) fn made(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>, made: DeadMansSwitch) {
     let changed =
         sandbox.peek(|record| replacement(record, &engine.config.limits).is_some_and(|now| now != made));
     if changed {
-        renew_for_sure(engine, sandbox).await;
+        let (engine_, sandbox) = (Arc::clone(engine), Arc::clone(sandbox));
+        engine.tasks.spawn(async move { renew_for_sure(&engine_, &sandbox).await });
     }
 }
 

@@ -174,7 +174,7 @@ async fn steps(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>, resumed: bool) -> R
     make(engine, sandbox, &plan).await?;
     sandbox.started(engine.time.now());
     engine.mark_soon(sandbox);
-    lease::made(engine, sandbox, plan.switch).await;
+    lease::made(engine, sandbox, plan.switch);
     fail_point!("create.running.after");
     Ok(())
 }

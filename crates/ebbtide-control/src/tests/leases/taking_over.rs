@@ -171,3 +171,23 @@ async fn a_sandbox_that_is_adopted_while_it_is_made_is_guarded_for_its_new_owner
     tokio::time::timeout(Duration::from_secs(5), guarded).await.unwrap();
     control.shutdown().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_new_sandbox_whose_init_cannot_be_told_of_its_owner_is_stopped_at_once_all_the_same() {
+    let (mut home, _) = home();
+    home.config.timing.retry_first = Duration::from_secs(600);
+    home.config.timing.retry_most = Duration::from_secs(600);
+    home.world.delay_creates(Duration::from_millis(200));
+    home.world.fail_next(Call::Guard, DriverError::Unavailable("its init does not listen".to_owned()));
+    let control = home.open().await;
+    let id = create(&control, idle()).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let lease = elsewhere(&control);
+    let adopter = Adopter::Lease(lease.token().expose().to_owned());
+    control.adopt(&ME, &id, &adopter).await.unwrap();
+    reach(&control, &id, State::Running).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(switch(&home, &id), DeadMansSwitch::Off, "it was told");
+    control.stop(&ME, &id, ebbtide_model::StopOptions::NOW).await.unwrap();
+    assert_eq!(wait(&control, &id).await.reason, Some(TerminationReason::Stopped));
+}
