@@ -43,8 +43,10 @@ pub(crate) trait Backend {
     fn make(&self, slot: &str, uid: u32) -> Result<SlotCgroups, SysError>;
     /// Bounds the payload.
     fn limit(&self, slot: &str, resources: &EffectiveResources) -> Result<(), SysError>;
-    /// Kills every process of the slot.
+    /// Kills every process of the slot. Its init first, should it live: it would otherwise see the main command die and
+    /// put on record that this has ended by itself, before its own turn comes.
     fn kill(&self, slot: &str) -> Result<(), SysError> {
+        self.v2().write_if_there(slot, "init", "cgroup.kill", "1")?;
         self.v2().write_if_there(slot, "", "cgroup.kill", "1")
     }
     /// The init's pid, if it lives.

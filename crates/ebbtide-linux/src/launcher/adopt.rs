@@ -1,14 +1,21 @@
 //! Taking over what an earlier launcher has left: sandboxes that live on, and everything that does not.
 
+use std::os::fd::OwnedFd;
+
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::server::Launcher;
 use super::slots::{Phase, Slot};
 use crate::ids::IdRange;
+use crate::sys_error::SysError;
 
 impl Launcher {
     /// Adopts by name what belongs to a sandbox and releases the rest.
-    pub(super) fn adopt(&mut self) {
+    ///
+    /// # Errors
+    /// When the kernel does not say whether an init lives. A sandbox is not ended for that.
+    pub(super) fn adopt(&mut self) -> Result<(), SysError> {
         for name in self.dirs.names() {
             let Some(file) = self.dirs.read(&name) else {
                 let _ = self.dirs.remove(&name);
@@ -20,8 +27,7 @@ impl Launcher {
                 let _ = self.dirs.remove(&name);
                 continue;
             }
-            let pid = self.cgroups.init_pid(&file.slot).and_then(Pid::from_raw);
-            let pidfd = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+            let pidfd = self.living_init(&file.slot)?;
             let alive = sandbox.is_some() && pidfd.is_some();
             if !alive {
                 // A slot of the pool has nobody who could want it.
@@ -43,5 +49,18 @@ impl Launcher {
             }
         }
         IdRange::sweep(&self.arguments.ids_dir, &self.arguments.home_id);
+        Ok(())
+    }
+
+    /// The init of a slot, if it lives.
+    fn living_init(&self, slot: &str) -> Result<Option<OwnedFd>, SysError> {
+        let init = || self.cgroups.init_pid(slot).and_then(Pid::from_raw);
+        let Some(pid) = init() else { return Ok(None) };
+        match pidfd_open(pid, PidfdFlags::empty()) {
+            // Looked at again: a number that was given away in between stands for somebody else, who would be killed.
+            Ok(pidfd) => Ok((init() == Some(pid)).then_some(pidfd)),
+            Err(Errno::SRCH) => Ok(None),
+            Err(errno) => Err(SysError::new(format!("watch the init of {slot}"), errno)),
+        }
     }
 }

@@ -72,7 +72,7 @@ impl Launcher {
             trim_due: None,
             shutting_down: None,
         };
-        launcher.adopt();
+        launcher.adopt().map_err(step)?;
         Ok(launcher)
     }
 }
