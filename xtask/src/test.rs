@@ -57,7 +57,7 @@ const NEEDS: [Need; 11] = [
 const LONG: [&str; 6] = [
     "test",
     "--package=ebbtide-tests",
-    "--test=crash_loop",
+    "--test=crash",
     "--test=first_calls",
     "--test=fuzz",
     "--test=streams",
