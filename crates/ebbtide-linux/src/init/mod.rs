@@ -82,6 +82,7 @@ fn live(mut inheritance: Inheritance) -> i32 {
         inheritance.pulse.as_raw_fd(),
         inheritance.listener.as_raw_fd(),
         inheritance.record.as_raw_fd(),
+        inheritance.cgroups.init.as_raw_fd(),
         inheritance.cgroups.payload.as_raw_fd(),
         inheritance.cgroups.freeze.as_raw_fd(),
         inheritance.cgroups.memory_events.as_raw_fd(),
@@ -95,7 +96,9 @@ fn live(mut inheritance: Inheritance) -> i32 {
     let _ = rustix::thread::set_name(c"ebb-init");
     let server = setup::enter(&mut inheritance).and_then(|()| {
         server::Server::new(inheritance.listener, {
-            let SlotCgroups { payload, self_attach, freeze, memory_events, .. } = inheritance.cgroups;
+            let SlotCgroups { init, payload, self_attach, freeze, memory_events } = inheritance.cgroups;
+            // It is in there already.
+            drop(init);
             let (filter, identity) = (inheritance.filter, Identity::root());
             let cage = spawn::Cage { payload, self_attach, filter, identity };
             let memory = memory::Kills::count_from_now(memory_events);
