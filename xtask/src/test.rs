@@ -13,12 +13,16 @@ use crate::{Error, api, process, public_client, python, venv, vm};
 /// What to test.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Run the conformance kit of the Linux driver in virtual machines with Debian's own kernels instead.
+    /// Run the conformance kit of the Linux driver in virtual machines with Debian's own kernels instead; and what can
+    /// happen to a machine: a new start, a cut of the power, another time, sleep.
     #[arg(long)]
     vm: bool,
     /// With --vm: only the kernel of this version, e.g. 6.1.
     #[arg(long, requires = "vm")]
     kernel: Option<String>,
+    /// With --vm: only this, of conformance, reboot, power, clock and sleep.
+    #[arg(long, requires = "vm")]
+    scenario: Option<String>,
     /// Run the long proofs instead, which the tests hold a short version of: five hundred deaths of the daemon, five
     /// hundred rounds of a hundred first calls, 64 streams of 100 MB, ten minutes of arbitrary requests. Takes an hour.
     #[arg(long, conflicts_with = "vm")]
@@ -74,7 +78,7 @@ const LONG_SCALE: [(&str, &str); 5] = [
 pub(crate) fn run(options: &Options) -> Result<(), Error> {
     let workspace = Workspace::locate()?;
     if options.vm {
-        return vm::run(&workspace, options.kernel.as_deref());
+        return vm::run(&workspace, options.kernel.as_deref(), options.scenario.as_deref());
     }
     apt::install(&NEEDS)?;
     let everything = options.filter.is_empty() && !options.long;

@@ -2,7 +2,8 @@
 //!
 //! Compiled only under the feature `fail-points`, which no release enables. The process whose environment holds
 //! `EBBTIDE_FAIL_POINT=NAME` kills itself with SIGKILL when it comes to the place NAME: no destructor runs, nothing
-//! is flushed, as with `kill -9` from outside at the worst moment.
+//! is flushed, as with `kill -9` from outside at the worst moment. With `EBBTIDE_FAIL_POINT_SIGNAL=STOP` it stands still there
+//! instead, so that a test can end the whole machine at that moment.
 
 /// Every fail point, in the order of a create, a pause, a keep and a stop.
 pub const FAIL_POINTS: &[&str] = &[
@@ -60,7 +61,8 @@ pub(crate) use fail_point;
 pub(crate) fn reached(name: &str) {
     use rustix::process::{Signal, getpid, kill_process};
     if std::env::var_os("EBBTIDE_FAIL_POINT").is_some_and(|wanted| wanted == name) {
-        let _ = kill_process(getpid(), Signal::KILL);
+        let still = std::env::var_os("EBBTIDE_FAIL_POINT_SIGNAL").is_some_and(|signal| signal == "STOP");
+        let _ = kill_process(getpid(), if still { Signal::STOP } else { Signal::KILL });
         // The signal may be delivered to another thread first; this one goes no further.
         loop {
             std::thread::park();

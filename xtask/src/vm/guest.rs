@@ -10,23 +10,21 @@ use std::path::{Path, PathBuf};
 use crate::{Error, process, workspace};
 
 /// Raised with every change of the recipe below, so that an old root is not used for a new one.
-const RECIPE: &str = "root-1";
+const RECIPE: &str = "root-2";
 
 const PACKAGES: &str =
     "systemd,systemd-sysv,udev,kmod,procps,initramfs-tools,linux-image-cloud-amd64,python3-minimal";
 
-/// The unit that runs the script on the second disk, with its output on the second serial port, and ends the
-/// machine afterwards.
+/// The unit that runs the script on the second disk, with its output on the second serial port, and ends the machine
+/// afterwards. It is the command that ends it, so that a script can also have the machine started anew.
 const UNIT: &str = "\
 [Unit]
 Description=What the virtual machine is started for
 After=multi-user.target
-SuccessAction=poweroff-force
-FailureAction=poweroff-force
 
 [Service]
 Type=oneshot
-ExecStart=/bin/sh -c 'mount -o ro /dev/vdb /mnt && exec /mnt/run'
+ExecStart=/bin/sh -c 'mount -o ro /dev/vdb /mnt && /mnt/run; systemctl --force poweroff'
 StandardOutput=tty
 StandardError=inherit
 TTYPath=/dev/ttyS1
@@ -35,14 +33,21 @@ TTYPath=/dev/ttyS1
 WantedBy=default.target
 ";
 
-/// What runs inside. It ends with a line that tells whoever reads the serial port how it went.
+/// What runs inside: the scenario that the kernel's command line names, with the third disk, if there is one, at /state.
+/// It ends with a line that tells whoever reads the serial port how it went.
 const SCRIPT: &str = r#"#!/bin/sh
+scenario=$(sed -n 's/.*ebbtide\.run=\([a-z,]*\).*/\1/p' /proc/cmdline | tr , ' ')
 echo "fact kernel $(uname -r)"
 echo "fact cgroups $(stat -fc %T /sys/fs/cgroup), controllers $(cat /sys/fs/cgroup/cgroup.controllers)"
 echo "fact init $(systemctl --version | head -n 1)"
 for module in overlay btrfs loop; do modprobe $module || echo "module $module is missing"; done
-export EBB_BIN=/mnt/ebb RUST_BACKTRACE=1 TERM=dumb NO_COLOR=1 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
-/mnt/conformance --test-threads=1 --nocapture --color=never 2>&1
+export EBB_BIN=/mnt/ebb EBB_FAIL_POINTS_BIN=/mnt/ebb-fail-points
+export RUST_BACKTRACE=1 TERM=dumb NO_COLOR=1 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
+if [ "$scenario" = conformance ]; then
+  /mnt/conformance --test-threads=1 --nocapture --color=never 2>&1
+else
+  mkdir -p /state && mount /dev/vdc /state && /mnt/guest $scenario 2>&1
+fi
 echo "result $?"
 "#;
 

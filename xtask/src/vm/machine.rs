@@ -1,9 +1,11 @@
-//! One start of the virtual machine, from the kernel to the result.
+//! One virtual machine, from the kernel to its end, by whatever cause; and the lines that it writes meanwhile.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
-use std::thread::sleep;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::guest::{Guest, Kernel};
@@ -16,83 +18,144 @@ const LIMIT: Duration = Duration::from_secs(40 * 60);
 /// use in their memory allocator where the processor has it.
 const PROCESSOR: &str = "max,-cx16";
 
-/// What came of one start.
-pub(crate) struct Run {
-    /// The kernel's version, as it says itself.
-    pub(crate) kernel: String,
-    /// Everything that the script wrote.
-    pub(crate) output: String,
-    /// From start to power off.
-    pub(crate) took: Duration,
+/// What machines are made of.
+pub(crate) struct Parts<'a> {
+    /// Where their consoles are written down.
+    pub(crate) directory: &'a Path,
+    /// The system.
+    pub(crate) guest: &'a Guest,
+    /// The kernel.
+    pub(crate) kernel: &'a Kernel,
+    /// The disk with what is run inside.
+    pub(crate) payload: &'a Path,
 }
 
-impl Run {
-    /// Whether the script ran to its end and the checks passed.
-    pub(crate) fn passed(&self) -> bool {
-        self.output.lines().any(|line| line == "result 0")
-    }
+/// A line that a machine wrote, and when it came.
+pub(crate) struct Line {
+    /// Without its end.
+    pub(crate) text: String,
+    /// When it had been read here.
+    pub(crate) came: Instant,
 }
 
-/// Starts the machine and waits until it is off. What it writes to its disks is forgotten.
-pub(crate) fn run(directory: &Path, guest: &Guest, kernel: &Kernel, payload: &Path) -> Result<Run, Error> {
-    let console = directory.join(format!("{}.console.log", kernel.version));
-    let output = directory.join(format!("{}.output.log", kernel.version));
-    let started = Instant::now();
-    eprintln!("starting Linux {}; its console goes to {}", kernel.version, console.display());
-    let mut command = process::command(
-        "qemu-system-x86_64",
-        [
-            "-machine",
-            "q35,accel=tcg",
-            "-cpu",
-            PROCESSOR,
-            "-smp",
-            "2",
-            "-m",
-            "3072",
-            "-nodefaults",
-            "-no-reboot",
-        ],
-    );
-    command.args([
-        "-display",
-        "none",
-        "-append",
-        "root=/dev/vda rw console=ttyS0 panic=-1 systemd.show_status=0",
-    ]);
-    command.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(&kernel.initrd);
-    command.arg("-serial").arg(file("file:", &console)).arg("-serial").arg(file("file:", &output));
-    for disk in [&guest.disk, payload] {
-        command.arg("-drive").arg(file("if=virtio,format=raw,snapshot=on,file=", disk));
-    }
-    command.stdin(Stdio::null()).env("TMPDIR", directory);
-    let machine = command.spawn().map_err(|source| process::spawn_failed(&command, source))?;
-    if !ended_within(machine, LIMIT) {
-        return Err(Error::VmTimeout { kernel: kernel.version.clone(), limit: LIMIT, console });
-    }
-    let bytes = fs::read(&output).map_err(Error::file("could not read", &output))?;
-    let output = String::from_utf8_lossy(&bytes).replace('\r', "");
-    print!("{output}");
-    Ok(Run { kernel: kernel.version.clone(), output, took: started.elapsed() })
+/// A machine that runs; killed when it is dropped.
+pub(crate) struct Machine {
+    process: Child,
+    lines: Receiver<Line>,
+    seen: Vec<Line>,
+    deadline: Instant,
+    kernel: String,
+    console: PathBuf,
 }
 
-/// Waits for the machine; kills it when the time is over.
-fn ended_within(mut machine: Child, limit: Duration) -> bool {
-    let deadline = Instant::now() + limit;
-    while Instant::now() < deadline {
-        match machine.try_wait() {
-            Ok(None) => sleep(Duration::from_millis(200)),
-            Ok(Some(_)) | Err(_) => return true,
+impl Machine {
+    /// Starts one for `scenario`. What it writes to its disks is forgotten, but for those on `state`.
+    pub(crate) fn start(parts: &Parts<'_>, scenario: &str, state: Option<&Path>) -> Result<Self, Error> {
+        let version = &parts.kernel.version;
+        let console = parts.directory.join(format!("{version}.{}.console.log", scenario.replace(',', "-")));
+        eprintln!("starting Linux {version} for {scenario}; its console goes to {}", console.display());
+        let append =
+            format!("root=/dev/vda rw console=ttyS0 panic=-1 systemd.show_status=0 ebbtide.run={scenario}");
+        // Who works at the same machine goes first.
+        let mut command = process::command("nice", ["-n", "10", "qemu-system-x86_64"]);
+        command.args(["-machine", "q35,accel=tcg", "-cpu", PROCESSOR, "-smp", "2", "-m", "3072"]);
+        command.args(["-nodefaults", "-display", "none", "-append", &append]);
+        command.arg("-kernel").arg(&parts.kernel.image).arg("-initrd").arg(&parts.kernel.initrd);
+        command.arg("-serial").arg(file("file:", &console)).args(["-serial", "stdio"]);
+        for disk in [&parts.guest.disk, parts.payload] {
+            command.arg("-drive").arg(file("if=virtio,format=raw,snapshot=on,file=", disk));
+        }
+        if let Some(state) = state {
+            // What the guest has handed to its disk survives this program's death, what it still had in memory does not.
+            command.arg("-drive").arg(file("if=virtio,format=raw,cache=writeback,file=", state));
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).env("TMPDIR", parts.directory);
+        let mut process = command.spawn().map_err(|source| process::spawn_failed(&command, source))?;
+        let (sender, lines) = channel();
+        let output = process.stdout.take();
+        thread::spawn(move || {
+            for line in output.into_iter().flat_map(|output| BufReader::new(output).split(b'\n')) {
+                let Ok(line) = line else { break };
+                let text = String::from_utf8_lossy(&line).replace('\r', "");
+                println!("{text}");
+                if sender.send(Line { text, came: Instant::now() }).is_err() {
+                    break;
+                }
+            }
+        });
+        let deadline = Instant::now() + LIMIT;
+        Ok(Self { process, lines, seen: Vec::new(), deadline, kernel: version.clone(), console })
+    }
+
+    /// Reads until it writes a line that begins with `word`. `false` if it has ended without.
+    pub(crate) fn until(&mut self, word: &str) -> Result<bool, Error> {
+        self.read(self.deadline, |line| line.starts_with(word))
+    }
+
+    /// Reads for this long. `false` if it has ended meanwhile.
+    pub(crate) fn watch(&mut self, time: Duration) -> Result<bool, Error> {
+        let until = Instant::now() + time;
+        loop {
+            match self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(line) => self.seen.push(line),
+                Err(RecvTimeoutError::Timeout) => return Ok(true),
+                Err(RecvTimeoutError::Disconnected) => return Ok(false),
+            }
         }
     }
-    // Both fail only if it has just ended by itself.
-    let _ = machine.kill();
-    let _ = machine.wait();
-    false
+
+    /// Reads until it is off; returns all that it wrote.
+    pub(crate) fn finish(mut self) -> Result<Vec<Line>, Error> {
+        self.read(self.deadline, |_| false)?;
+        Ok(std::mem::take(&mut self.seen))
+    }
+
+    /// Ends it as a cut of the power would; returns all that it wrote, and when that was.
+    pub(crate) fn cut(mut self) -> Result<(Vec<Line>, Instant), Error> {
+        // Fails only if it has just ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let cut = Instant::now();
+        self.read(self.deadline, |_| false)?;
+        Ok((std::mem::take(&mut self.seen), cut))
+    }
+
+    fn read(&mut self, until: Instant, wanted: impl Fn(&str) -> bool) -> Result<bool, Error> {
+        loop {
+            match self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(line) => {
+                    let found = wanted(&line.text);
+                    self.seen.push(line);
+                    if found {
+                        return Ok(true);
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => return Ok(false),
+                Err(RecvTimeoutError::Timeout) => {
+                    let (kernel, console) = (self.kernel.clone(), self.console.clone());
+                    return Err(Error::VmTimeout { kernel, limit: LIMIT, console });
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Writes down all that machines wrote, for whoever looks for the cause of a failure.
+pub(crate) fn write_down(parts: &Parts<'_>, scenario: &str, lines: &[Line]) -> Result<(), Error> {
+    let path = parts.directory.join(format!("{}.{scenario}.output.log", parts.kernel.version));
+    let text: String = lines.iter().map(|line| line.text.clone() + "\n").collect();
+    fs::write(&path, text).map_err(Error::file("could not write", &path))
 }
 
 fn file(prefix: &str, path: &Path) -> std::ffi::OsString {
     let mut text = std::ffi::OsString::from(prefix);
-    text.push(PathBuf::from(path));
+    text.push(path);
     text
 }

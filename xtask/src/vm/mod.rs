@@ -1,19 +1,23 @@
-//! `cargo xtask test --vm`: the conformance kit of the Linux driver under Debian's own kernels.
+//! `cargo xtask test --vm`: Ebbtide under Debian's own kernels, and on machines that end, sleep and have their clocks set.
 //!
-//! The machine that develops Ebbtide has one kernel and, often, a hybrid cgroup tree. This boots others under
-//! `qemu-system-x86_64` in software emulation, so no hardware support is asked for: a small Debian whose process 1
-//! is systemd, with pure cgroup v2, and in it one unit that runs the kit's test binary as root. Everything is kept
-//! in `target/vm`; the Debian root is made once.
+//! The machine that develops Ebbtide has one kernel and, often, a hybrid cgroup tree, and cannot be started anew by a test.
+//! This boots others under `qemu-system-x86_64` in software emulation, so no hardware support is asked for: a small
+//! Debian whose process 1 is systemd, with pure cgroup v2, and in it one unit that runs, as root, the conformance kit of
+//! the Linux driver or a scenario of `ebbtide-vm-guest`. Everything is kept in `target/vm`; the Debian root is made once.
 
 mod guest;
 mod machine;
+mod power;
 mod report;
+mod scenario;
 
 use std::path::{Path, PathBuf};
 
 use crate::apt::{self, Need};
 use crate::workspace::{self, Workspace};
-use crate::{Error, process};
+use crate::{Error, process, test};
+use machine::Parts;
+use scenario::SCENARIOS;
 
 const NEEDS: [Need; 4] = [
     Need { file: "/usr/bin/qemu-system-x86_64", package: "qemu-system-x86" },
@@ -25,37 +29,50 @@ const NEEDS: [Need; 4] = [
 /// The programs of the images that the tests write.
 const BUSYBOX: &str = "/bin/busybox";
 
-/// Runs the kit under the kernel of the version `only`, or under every one that there is, and then writes docs/vm.md.
-pub(crate) fn run(workspace: &Workspace, only: Option<&str>) -> Result<(), Error> {
+/// Runs the scenario `one`, or all, under the kernel of the version `only`, or under every one that there is; if it was
+/// everything, then writes docs/vm.md.
+pub(crate) fn run(workspace: &Workspace, only: Option<&str>, one: Option<&str>) -> Result<(), Error> {
     apt::install(&NEEDS)?;
     let directory = workspace.target.join("vm");
     workspace::make_dir(&directory)?;
     let payload = payload(workspace, &directory)?;
     let guest = guest::Guest::prepare(&directory)?;
-    let mut runs = Vec::new();
+    let mut kernels = Vec::new();
     for kernel in guest.kernels(only)? {
-        runs.push(machine::run(&directory, &guest, &kernel, &payload)?);
+        let parts = Parts { directory: &directory, guest: &guest, kernel: &kernel, payload: &payload };
+        let chosen = SCENARIOS.iter().filter(|(name, ..)| one.is_none_or(|one| one == *name));
+        let runs: Vec<_> =
+            chosen.map(|scenario| scenario::run(&parts, scenario)).collect::<Result<_, _>>()?;
+        kernels.push((kernel.version.clone(), runs));
     }
-    if only.is_none() {
-        report::write(&workspace.root.join("docs/vm.md"), &runs)?;
+    if only.is_none() && one.is_none() {
+        report::write(&workspace.root.join("docs/vm.md"), &kernels)?;
     }
-    let failed: Vec<&str> = runs.iter().filter(|run| !run.passed()).map(|run| run.kernel.as_str()).collect();
-    if runs.is_empty() || !failed.is_empty() {
-        let kernels = if runs.is_empty() { "(no kernel matches)".to_owned() } else { failed.join(", ") };
-        return Err(Error::VmFailed { kernels, directory });
+    let failed =
+        kernels.iter().filter(|(_, runs)| runs.is_empty() || !runs.iter().all(scenario::Run::passed));
+    let mut failed: Vec<&str> = failed.map(|(kernel, _)| kernel.as_str()).collect();
+    if kernels.is_empty() {
+        failed.push("(no kernel matches)");
     }
-    Ok(())
+    for (kernel, run) in kernels.iter().flat_map(|(kernel, runs)| runs.iter().map(move |run| (kernel, run))) {
+        run.faults.iter().for_each(|fault| eprintln!("Linux {kernel}: {}: {fault}", run.title));
+    }
+    if failed.is_empty() { Ok(()) } else { Err(Error::VmFailed { kernels: failed.join(", "), directory }) }
 }
 
-/// A disk with what is to be run inside: the test binary, the `ebb` that it starts as its launcher, programs for images,
-/// a script.
+/// A disk with what is to be run inside: the kit's test binary, the program of the scenarios, the `ebb` that both start,
+/// one with fail points, programs for images, a script.
 fn payload(workspace: &Workspace, directory: &Path) -> Result<PathBuf, Error> {
+    let fail_points = test::build_with_fail_points(workspace)?;
     process::run(&mut workspace.cargo(["build", "--package=ebb", "--bin=ebb"]))?;
+    process::run(&mut workspace.cargo(["build", "--package=ebbtide-tests", "--bin=ebbtide-vm-guest"]))?;
     let conformance = test_binary(workspace, "ebbtide-linux", "conformance")?;
     let files =
         tempfile::tempdir_in(directory).map_err(Error::file("could not make a directory in", directory))?;
     let place = |from: &Path, name: &str| workspace::copy_executable(from, &files.path().join(name));
     place(&workspace.debug_binary("ebb"), "ebb")?;
+    place(&fail_points, "ebb-fail-points")?;
+    place(&workspace.debug_binary("ebbtide-vm-guest"), "guest")?;
     place(&conformance, "conformance")?;
     place(Path::new(BUSYBOX), "busybox")?;
     guest::write_script(&files.path().join("run"))?;

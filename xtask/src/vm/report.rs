@@ -1,53 +1,96 @@
 //! Writes docs/vm.md: what passed under which kernel.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::machine::Run;
+use super::scenario::Run;
 use crate::Error;
 
 const HEAD: &str = "\
-# Other kernels
+# Other kernels, and machines that end
 
-The development machines have one kernel and a hybrid cgroup tree. `cargo xtask test --vm` runs the conformance kit
-of the Linux driver elsewhere: in virtual machines under `qemu-system-x86_64` (software emulation, no hardware
-support needed) with Debian's own kernels, systemd as process 1, and cgroup v2 only. It needs root, a Debian mirror
-on the first run, and some minutes for each kernel; everything it makes is in `target/vm`. `--kernel 6.1` picks one kernel.
+The development machines have one kernel and a hybrid cgroup tree, and no test can start them anew or set their clocks.
+`cargo xtask test --vm` does that elsewhere: in virtual machines under `qemu-system-x86_64` (software emulation, no
+hardware support needed) with Debian's own kernels, systemd as process 1, and cgroup v2 only. It needs root, a Debian mirror
+on the first run, and half an hour for each kernel; everything it makes is in `target/vm`. `--kernel 6.1` picks one kernel,
+`--scenario power` one of `conformance`, `reboot`, `power`, `clock` and `sleep`.
 This page is its output; what the machines wrote in full is in `target/vm/*.log`.
 
-See [the design](design.md) for what the driver does, and [processes and signals](processes.md) for what is checked.
+- **conformance**: the kit of the Linux driver.
+- **reboot**: `systemctl reboot` while sandboxes live that are owned by a process, by a lease, by nobody; orphans, kept
+  ones, paused ones. The same machine looks at them after its next start.
+- **power**: the emulator is killed (SIGKILL) while three callers make and stop sandboxes and, the first time, one more daemon
+  stands still at each named step of a create and of a stop. The home is an ext4 on a disk of its own (`cache=writeback`). So all
+  that the guest had only in its memory is lost, and all that it had handed to its disk is there: a cut of the power, to a disk that
+  loses nothing of its own. What callers were told goes over a serial port to whoever kills the machine, and is
+  compared after the next start; the answers of the last 5 seconds may be lost, with what they spoke of.
+- **clock**: set to tomorrow, to yesterday, and right again, each time with the daemon that was there and with a new one.
+- **sleep**: suspended to idle and to RAM; the clock of the machine wakes it.
+
+See [the design](design.md) for what is promised, and [processes and signals](processes.md) for what is checked.
 ";
 
-/// Writes the page.
-pub(crate) fn write(path: &Path, runs: &[Run]) -> Result<(), Error> {
-    std::fs::write(path, page(runs)).map_err(Error::file("could not write", path))
+/// Writes the page: of each kernel, by its version, what was run.
+pub(crate) fn write(path: &Path, kernels: &[(String, Vec<Run>)]) -> Result<(), Error> {
+    std::fs::write(path, page(kernels)).map_err(Error::file("could not write", path))
 }
 
-fn page(runs: &[Run]) -> String {
+fn page(kernels: &[(String, Vec<Run>)]) -> String {
     let mut page = String::from(HEAD);
-    for run in runs {
-        let verdict = if run.passed() { "passed" } else { "FAILED" };
+    for (kernel, runs) in kernels {
+        let verdict = if runs.iter().all(Run::passed) { "passed" } else { "FAILED" };
         // Writing to a string cannot fail.
-        let _ = writeln!(page, "\n## Linux {}: {verdict}\n", run.kernel);
-        for fact in run.output.lines().filter_map(|line| line.strip_prefix("fact ")) {
-            let _ = writeln!(page, "- {fact}");
+        let _ = writeln!(page, "\n## Linux {kernel}: {verdict}");
+        for run in runs {
+            section(&mut page, run);
         }
-        for (builder, count) in passed(&run.output) {
-            let _ = writeln!(page, "- {count} checks passed with the root builder `{builder}`");
-        }
-        let _ = writeln!(page, "- {} seconds from power on to power off\n\n```text", run.took.as_secs());
-        for line in run.output.lines().filter(|line| is_result(line)) {
-            let _ = writeln!(page, "{line}");
-        }
-        page.push_str("```\n");
     }
     page
 }
 
-/// The checks that did not pass, and the sum of the test runner.
+fn section(page: &mut String, run: &Run) {
+    let verdict = if run.passed() { "passed" } else { "FAILED" };
+    let _ = writeln!(page, "\n### {}: {verdict}\n", capital(run.title));
+    // Each start of a machine tells what it is again.
+    let mut told = BTreeSet::new();
+    for line in run.output.lines() {
+        let fact = line.strip_prefix("fact ").or_else(|| line.strip_prefix("check "));
+        if let Some(fact) = fact.filter(|fact| told.insert(*fact)) {
+            let _ = writeln!(page, "- {fact}");
+        }
+    }
+    for (builder, count) in passed(&run.output) {
+        let _ = writeln!(page, "- {count} checks passed with the root builder `{builder}`");
+    }
+    for (word, what) in [
+        ("step ", "steps at which a daemon stood still when the power was cut"),
+        ("answered ", "creates were answered before a cut"),
+        ("stopped ", "stops were answered before a cut"),
+        ("known ", "sandboxes were known after a cut, all ended with a reason"),
+    ] {
+        let count = run.output.lines().filter(|line| line.starts_with(word)).count();
+        if count > 0 {
+            let _ = writeln!(page, "- {count} {what}");
+        }
+    }
+    let _ = writeln!(page, "- {} seconds from power on to power off", run.took.as_secs());
+    let results: Vec<&str> = run.output.lines().filter(|line| is_result(line)).collect();
+    let faults = run.faults.iter().map(String::as_str);
+    let lines: Vec<&str> = results.into_iter().chain(faults).collect();
+    if !lines.is_empty() {
+        let _ = writeln!(page, "\n```text\n{}\n```", lines.join("\n"));
+    }
+}
+
+fn capital(words: &str) -> String {
+    let mut letters = words.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
+/// The checks that did not pass, the sum of the test runner, and what a scenario failed with.
 fn is_result(line: &str) -> bool {
-    line.starts_with("test ") && !line.ends_with(" ... ok")
+    (line.starts_with("test ") && !line.ends_with(" ... ok")) || line.contains(" panicked at ")
 }
 
 /// How many checks passed with each way of building roots, the first part of a check's name.
@@ -67,23 +110,29 @@ mod tests {
     use super::*;
 
     fn run(output: &str) -> Run {
-        Run { kernel: "6.1.0".into(), output: output.into(), took: Duration::from_secs(60) }
+        Run { title: "the kit", output: output.into(), faults: Vec::new(), took: Duration::from_secs(60) }
     }
 
     #[test]
     fn only_a_script_that_ended_well_has_passed() {
         assert!(run("test a::first ... ok\nresult 0\n").passed());
         assert!(!run("test a::first ... FAILED\nresult 101\n").passed());
+        assert!(!run("result 0\nresult 101\n").passed(), "the second start failed");
         assert!(!run("test a::first ... ok\n").passed(), "the machine went off in the middle");
+        let fault = Run { faults: vec!["one is unknown".to_owned()], ..run("result 0\n") };
+        assert!(!fault.passed(), "seen from outside");
     }
 
     #[test]
     fn the_page_counts_what_passed_and_names_what_did_not() {
-        let output =
-            "fact cgroups cgroup2fs\nnoise\ntest a::one ... ok\ntest a::two ... ok\ntest b::two ... FAILED\n";
-        let page = page(&[run(output)]);
-        assert!(page.contains("## Linux 6.1.0: FAILED"));
-        assert!(page.contains("- cgroups cgroup2fs\n- 2 checks passed with the root builder `a`\n"));
-        assert!(page.contains("\ntest b::two ... FAILED\n") && !page.contains("noise"));
+        let output = "fact cgroups cgroup2fs\nnoise\ntest a::one ... ok\ntest a::two ... ok\ntest b::two ... FAILED\n\
+                      fact cgroups cgroup2fs\ncheck it holds\n";
+        let fault = Run { faults: vec!["one is unknown".to_owned()], ..run(output) };
+        let page = page(&[("6.1.0".to_owned(), vec![fault])]);
+        assert!(page.contains("## Linux 6.1.0: FAILED\n\n### The kit: FAILED\n"));
+        assert!(
+            page.contains("- cgroups cgroup2fs\n- it holds\n- 2 checks passed with the root builder `a`\n")
+        );
+        assert!(page.contains("\ntest b::two ... FAILED\none is unknown\n") && !page.contains("noise"));
     }
 }

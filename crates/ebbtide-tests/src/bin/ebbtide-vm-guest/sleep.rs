@@ -1,0 +1,59 @@
+//! The machine sleeps while sandboxes of every kind live.
+
+use std::fs;
+use std::time::Duration;
+
+use ebbtide_tests::kernel::Snapshot;
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::cast::Cast;
+use crate::holds;
+use crate::home::{Home, text};
+use crate::program::Owner;
+
+/// How long it sleeps.
+const NAP: i64 = 60;
+/// A lifetime that ends while it sleeps.
+const SHORT: &str = "40";
+
+pub(crate) fn run() {
+    let snapshot = Snapshot::take();
+    let home = Home::at("sleep");
+    let cast = Cast::new(&home);
+    let states = fs::read_to_string("/sys/power/state").expect("what the machine can do");
+    let deep = fs::read_to_string("/sys/power/mem_sleep").unwrap_or_default();
+    println!("fact the kernel can {}, of mem {}", states.trim(), deep.trim());
+    for state in ["freeze", "mem"].into_iter().filter(|state| states.contains(state)) {
+        let owner = Owner::idle();
+        let short = home.create(&["--owner", &owner.pid(), "--lifetime", SHORT]);
+        let slept = sleep(state);
+        assert!(slept > Duration::from_secs(NAP as u64 / 2), "{state}: it slept for {slept:?} only");
+        cast.is_unharmed(&home);
+        let ended = home.until("its lifetime ends it", &short, |seen| seen["ended_at"].is_string());
+        assert_eq!(text(&ended, "reason"), "lifetime_expired", "{ended}");
+        holds(&format!(
+            "{state}: {} seconds asleep; nobody is harmed, and a lifetime that ended meanwhile is over",
+            slept.as_secs()
+        ));
+        home.kill_daemon();
+        cast.is_unharmed(&home);
+        holds("the daemon killed and started again after that: the same");
+    }
+    home.shut_down(&snapshot);
+}
+
+/// Sleeps until the clock of the machine wakes it; returns for how long it really did.
+fn sleep(state: &str) -> Duration {
+    const ALARM: &str = "/sys/class/rtc/rtc0/wakealarm";
+    let before = asleep();
+    fs::write(ALARM, "0").and_then(|()| fs::write(ALARM, format!("+{NAP}"))).expect("set the alarm");
+    println!("asleep {state}");
+    fs::write("/sys/power/state", state).expect("sleep");
+    asleep().saturating_sub(before)
+}
+
+/// How long the machine has slept since it was started.
+fn asleep() -> Duration {
+    let read = |clock| Duration::try_from(clock_gettime(clock)).expect("a time since the start");
+    read(ClockId::Boottime).saturating_sub(read(ClockId::Monotonic))
+}

@@ -1,0 +1,98 @@
+//! What machines are started for: the kit, and what can happen to a machine.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::guest;
+use super::machine::{Line, Machine, Parts, write_down};
+use super::power;
+use crate::{Error, workspace};
+
+/// How often the power is cut at a random moment, after it was cut at each step.
+const CUTS: usize = 3;
+
+/// A scenario, and what came of it under one kernel.
+pub(crate) struct Run {
+    /// Which, in words.
+    pub(crate) title: &'static str,
+    /// Everything that its machines wrote.
+    pub(crate) output: String,
+    /// Why it failed, beside what the machines say themselves.
+    pub(crate) faults: Vec<String>,
+    /// From the first start to the last power off.
+    pub(crate) took: Duration,
+}
+
+impl Run {
+    /// Whether the machine came to its end, everything held inside, and so it did outside.
+    pub(crate) fn passed(&self) -> bool {
+        let results: Vec<&str> = self.output.lines().filter(|line| line.starts_with("result ")).collect();
+        self.faults.is_empty() && !results.is_empty() && results.iter().all(|line| *line == "result 0")
+    }
+}
+
+/// All of them: the name, its title, and what it does.
+type Scenario = (&'static str, &'static str, fn(&Parts<'_>) -> Result<(Vec<Line>, Vec<String>), Error>);
+pub(crate) const SCENARIOS: [Scenario; 5] = [
+    ("conformance", "the conformance kit", |parts| {
+        Ok((Machine::start(parts, "conformance", None)?.finish()?, Vec::new()))
+    }),
+    ("reboot", "the machine is started anew while sandboxes of every kind live", |parts| {
+        once(parts, "reboot")
+    }),
+    ("power", "the emulator is killed in the middle of creates and stops", power_cuts),
+    ("clock", "the clock is set a day forward and a day back", |parts| once(parts, "clock")),
+    ("sleep", "the machine sleeps", |parts| once(parts, "sleep")),
+];
+
+/// Runs one of them under one kernel.
+pub(crate) fn run(parts: &Parts<'_>, (name, title, scenario): &Scenario) -> Result<Run, Error> {
+    let started = Instant::now();
+    let (lines, faults) = scenario(parts)?;
+    write_down(parts, name, &lines)?;
+    let output = lines.into_iter().map(|line| line.text + "\n").collect();
+    Ok(Run { title, output, faults, took: started.elapsed() })
+}
+
+/// One start, with an empty disk that is kept when the machine starts itself anew.
+fn once(parts: &Parts<'_>, name: &str) -> Result<(Vec<Line>, Vec<String>), Error> {
+    let state = fresh_state(parts.directory)?;
+    Ok((Machine::start(parts, name, Some(&state))?.finish()?, Vec::new()))
+}
+
+/// Each start looks at what the cut before has left.
+fn power_cuts(parts: &Parts<'_>) -> Result<(Vec<Line>, Vec<String>), Error> {
+    let state = fresh_state(parts.directory)?;
+    let mut lines = Vec::new();
+    let mut faults = Vec::new();
+    let mut told = power::Told::default();
+    for round in 0..=CUTS {
+        let mut machine =
+            Machine::start(parts, if round == 0 { "power,steps" } else { "power,churn" }, Some(&state))?;
+        let began = machine.until("churning")? && machine.watch(power::moment())?;
+        let (seen, cut) = machine.cut()?;
+        faults.extend(told.compare(&seen));
+        told = power::Told::read(&seen, cut);
+        lines.extend(seen);
+        if !began {
+            faults.push("the machine ended before its power was cut".to_owned());
+            return Ok((lines, faults));
+        }
+    }
+    let seen = Machine::start(parts, "power,nothing", Some(&state))?.finish()?;
+    faults.extend(told.compare(&seen));
+    lines.extend(seen);
+    Ok((lines, faults))
+}
+
+fn fresh_state(directory: &Path) -> Result<PathBuf, Error> {
+    let empty = directory.join("empty");
+    workspace::make_empty_dir(&empty)?;
+    let state = directory.join("state.img");
+    if state.exists() {
+        fs::remove_file(&state).map_err(Error::file("could not remove", &state))?;
+    }
+    guest::make_disk(&empty, &state, "8G")?;
+    Ok(state)
+}
