@@ -66,6 +66,8 @@ pub struct Timing {
     pub sweep: Duration,
     /// How long a sandbox may have been running before the ledger knows.
     pub mark: Duration,
+    /// How long something committed may wait before it is handed on to the disk: what a machine that loses power forgets.
+    pub hand_on: Duration,
     /// For one call of the driver, except a create and a wait for an end.
     pub driver_call: Duration,
     /// For the making of one sandbox.
@@ -87,6 +89,7 @@ impl Default for Timing {
         Self {
             sweep: Duration::from_secs(60),
             mark: Duration::from_millis(50),
+            hand_on: Duration::from_millis(100),
             driver_call: Duration::from_secs(30),
             create: Duration::from_secs(60),
             exec_wait: Duration::from_secs(60),

@@ -91,6 +91,7 @@ impl Control {
         engine.tasks.spawn(sweep::run(Arc::clone(&engine), reconcile::is_unfinished(&first)));
         engine.tasks.spawn(Arc::clone(&engine).write_marks());
         engine.tasks.spawn(Arc::clone(&engine).checkpoint());
+        engine.tasks.spawn(Arc::clone(&engine).hand_on());
         engine.tasks.spawn(Arc::clone(&engine).follow_clocks());
         Ok(control)
     }

@@ -224,6 +224,22 @@ impl Engine {
         }
     }
 
+    /// Hands what was committed on to the disk, for as long as the engine lives.
+    pub(crate) async fn hand_on(self: Arc<Self>) {
+        loop {
+            self.store.hand_on_due().await;
+            tokio::time::sleep(self.config.timing.hand_on).await;
+            let engine = Arc::clone(&self);
+            match tokio::task::spawn_blocking(move || engine.store.hand_on()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "flush the ledger; trying again with the next commit")
+                }
+                Err(error) => tracing::warn!(%error, "flush the ledger; trying again with the next commit"),
+            }
+        }
+    }
+
     /// Writes the marks that are asked for now.
     pub(crate) fn flush_marks(&self) {
         let started = std::mem::take(&mut *self.started.lock().unwrap_or_else(PoisonError::into_inner));

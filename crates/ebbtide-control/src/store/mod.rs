@@ -2,7 +2,8 @@
 //!
 //! One connection behind a mutex, called straight from asynchronous code: with WAL and `synchronous = NORMAL` a
 //! commit is a write to the page cache (some 25 µs), less than handing it to another thread would take. A killed
-//! daemon loses no commit; a machine that loses power may lose the last ones, and with them all that they spoke of.
+//! daemon loses no commit; a machine that loses power may lose those of the last moment (see [`durable`]), and with
+//! them all that they spoke of.
 //!
 //! From create to gone a sandbox costs three commits: [`Store::record_intent`], [`Store::begin_ending`] and
 //! [`Store::tombstone`]. Two more exist off that way. [`Store::mark_running`] is written some 50 ms later, many at
@@ -13,6 +14,7 @@
 mod checkpoint;
 mod clock;
 mod codec;
+mod durable;
 mod error;
 mod lease;
 mod query;
@@ -29,6 +31,7 @@ use rusqlite::{Connection, named_params};
 
 use checkpoint::Checkpoint;
 pub(crate) use codec::{Stored, from_millis, millis};
+use durable::Durable;
 pub use error::LedgerError;
 pub(crate) use lease::LeaseRow;
 pub(crate) use query::{Cursor, read_all};
@@ -46,6 +49,7 @@ pub(crate) struct Store {
     is_locked: AtomicBool,
     commits: AtomicU64,
     checkpoint: Checkpoint,
+    durable: Durable,
 }
 
 impl Store {
@@ -55,6 +59,7 @@ impl Store {
         room::reserve(path);
         Ok(Self {
             checkpoint: Checkpoint::open(path)?,
+            durable: Durable::of(path),
             path: path.to_owned(),
             connection: Mutex::new(connection),
             is_locked: AtomicBool::new(false),
@@ -198,6 +203,22 @@ impl Store {
         Ok(())
     }
 
+    /// Waits until there is something for [`Store::hand_on`].
+    pub(crate) async fn hand_on_due(&self) {
+        self.durable.due().await;
+    }
+
+    /// Hands what was committed on to the disk. Blocks on it.
+    pub(crate) fn hand_on(&self) -> std::io::Result<()> {
+        self.durable.run(self.commits.load(Ordering::Relaxed))
+    }
+
+    /// Whether a machine that loses its power now would forget nothing.
+    #[cfg(test)]
+    pub(crate) fn is_durable(&self) -> bool {
+        self.durable.commits() == self.commits.load(Ordering::Relaxed)
+    }
+
     /// Waits until [`Store::checkpoint`] is worth it.
     pub(crate) async fn checkpoint_due(&self) {
         self.checkpoint.due().await;
@@ -308,6 +329,7 @@ impl Store {
     fn committed(&self) {
         self.is_locked.store(false, Ordering::Relaxed);
         self.checkpoint.committed(self.commits.fetch_add(1, Ordering::Relaxed) + 1);
+        self.durable.committed();
     }
 
     fn no_record(&self, id: &SandboxId) -> LedgerError {

@@ -231,3 +231,19 @@ async fn the_log_is_moved_into_the_ledger_in_the_background() {
     };
     tokio::time::timeout(Duration::from_secs(10), moved).await.unwrap();
 }
+
+#[tokio::test]
+async fn what_was_committed_is_handed_on_to_the_disk_a_moment_later_with_nobody_asking() {
+    let home = Home::new();
+    let control = home.open().await;
+    for _ in 0..3 {
+        running(&control, idle()).await;
+        let handed_on = async {
+            while !control.engine().store.is_durable() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), handed_on).await.unwrap();
+    }
+    control.close().await;
+}
