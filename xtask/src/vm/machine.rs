@@ -1,6 +1,5 @@
 //! One virtual machine, from the kernel to its end, by whatever cause; and the lines that it writes meanwhile.
 
-use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -56,10 +55,9 @@ impl Machine {
         eprintln!("starting Linux {version} for {scenario}; its console goes to {}", console.display());
         let append =
             format!("root=/dev/vda rw console=ttyS0 panic=-1 systemd.show_status=0 ebbtide.run={scenario}");
-        // Who works at the same machine goes first.
-        let mut command = process::command("nice", ["-n", "10", "qemu-system-x86_64"]);
+        let mut command = process::command("qemu-system-x86_64", ["-nodefaults", "-display", "none"]);
         command.args(["-machine", "q35,accel=tcg", "-cpu", PROCESSOR, "-smp", "2", "-m", "3072"]);
-        command.args(["-nodefaults", "-display", "none", "-append", &append]);
+        command.args(["-append", &append]);
         command.arg("-kernel").arg(&parts.kernel.image).arg("-initrd").arg(&parts.kernel.initrd);
         command.arg("-serial").arg(file("file:", &console)).args(["-serial", "stdio"]);
         for disk in [&parts.guest.disk, parts.payload] {
@@ -145,13 +143,6 @@ impl Drop for Machine {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
-}
-
-/// Writes down all that machines wrote, for whoever looks for the cause of a failure.
-pub(crate) fn write_down(parts: &Parts<'_>, scenario: &str, lines: &[Line]) -> Result<(), Error> {
-    let path = parts.directory.join(format!("{}.{scenario}.output.log", parts.kernel.version));
-    let text: String = lines.iter().map(|line| line.text.clone() + "\n").collect();
-    fs::write(&path, text).map_err(Error::file("could not write", &path))
 }
 
 fn file(prefix: &str, path: &Path) -> std::ffi::OsString {

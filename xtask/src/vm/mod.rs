@@ -8,6 +8,7 @@
 mod guest;
 mod machine;
 mod power;
+mod record;
 mod report;
 mod scenario;
 
@@ -17,6 +18,7 @@ use crate::apt::{self, Need};
 use crate::workspace::{self, Workspace};
 use crate::{Error, process, test};
 use machine::Parts;
+use record::Run;
 use scenario::SCENARIOS;
 
 const NEEDS: [Need; 4] = [
@@ -29,35 +31,36 @@ const NEEDS: [Need; 4] = [
 /// The programs of the images that the tests write.
 const BUSYBOX: &str = "/bin/busybox";
 
-/// Runs the scenario `one`, or all, under the kernel of the version `only`, or under every one that there is; if it was
-/// everything, then writes docs/vm.md.
+/// Runs the scenario `one`, or all, under the kernel of the version `only`, or under every one that there is; then writes
+/// docs/vm.md, with the last result of each.
 pub(crate) fn run(workspace: &Workspace, only: Option<&str>, one: Option<&str>) -> Result<(), Error> {
     apt::install(&NEEDS)?;
     let directory = workspace.target.join("vm");
     workspace::make_dir(&directory)?;
     let payload = payload(workspace, &directory)?;
     let guest = guest::Guest::prepare(&directory)?;
-    let mut kernels = Vec::new();
+    let source = process::output(&mut process::command("git", ["describe", "--always", "--dirty"]))?;
+    let mut runs = Vec::new();
     for kernel in guest.kernels(only)? {
         let parts = Parts { directory: &directory, guest: &guest, kernel: &kernel, payload: &payload };
-        let chosen = SCENARIOS.iter().filter(|(name, ..)| one.is_none_or(|one| one == *name));
-        let runs: Vec<_> =
-            chosen.map(|scenario| scenario::run(&parts, scenario)).collect::<Result<_, _>>()?;
-        kernels.push((kernel.version.clone(), runs));
+        for scenario in SCENARIOS.iter().filter(|(name, ..)| one.is_none_or(|one| one == *name)) {
+            let run = scenario::run(&parts, scenario, source.trim())?;
+            run.keep(&directory)?;
+            run.faults.iter().for_each(|fault| eprintln!("Linux {}: {fault}", kernel.version));
+            runs.push(run);
+        }
     }
-    if only.is_none() && one.is_none() {
-        report::write(&workspace.root.join("docs/vm.md"), &kernels)?;
+    report::write(&workspace.root.join("docs/vm.md"), Run::all(&directory)?)?;
+    let failed = runs.iter().filter(|run| !run.passed());
+    let failed: Vec<String> = failed.map(|run| format!("{} ({})", run.kernel, run.scenario)).collect();
+    match (runs.is_empty(), failed.is_empty()) {
+        (false, true) => Ok(()),
+        (true, _) => Err(Error::VmFailed {
+            kernels: "(nothing was run: no such kernel or scenario)".to_owned(),
+            directory,
+        }),
+        (false, false) => Err(Error::VmFailed { kernels: failed.join(", "), directory }),
     }
-    let failed =
-        kernels.iter().filter(|(_, runs)| runs.is_empty() || !runs.iter().all(scenario::Run::passed));
-    let mut failed: Vec<&str> = failed.map(|(kernel, _)| kernel.as_str()).collect();
-    if kernels.is_empty() {
-        failed.push("(no kernel matches)");
-    }
-    for (kernel, run) in kernels.iter().flat_map(|(kernel, runs)| runs.iter().map(move |run| (kernel, run))) {
-        run.faults.iter().for_each(|fault| eprintln!("Linux {kernel}: {}: {fault}", run.title));
-    }
-    if failed.is_empty() { Ok(()) } else { Err(Error::VmFailed { kernels: failed.join(", "), directory }) }
 }
 
 /// A disk with what is to be run inside: the kit's test binary, the program of the scenarios, the `ebb` that both start,

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::scenario::Run;
+use super::record::Run;
+use super::scenario::SCENARIOS;
 use crate::Error;
 
 const HEAD: &str = "\
@@ -14,8 +15,8 @@ The development machines have one kernel and a hybrid cgroup tree, and no test c
 `cargo xtask test --vm` does that elsewhere: in virtual machines under `qemu-system-x86_64` (software emulation, no
 hardware support needed) with Debian's own kernels, systemd as process 1, and cgroup v2 only. It needs root, a Debian mirror
 on the first run, and half an hour for each kernel; everything it makes is in `target/vm`. `--kernel 6.1` picks one kernel,
-`--scenario power` one of `conformance`, `reboot`, `power`, `clock` and `sleep`.
-This page is its output; what the machines wrote in full is in `target/vm/*.log`.
+`--scenario power` one of the scenarios below. This page is its output, with the last result of each; what the machines
+wrote in full is in `target/vm/results`.
 
 - **conformance**: the kit of the Linux driver.
 - **reboot**: `systemctl reboot` while sandboxes live that are owned by a process, by a lease, by nobody; orphans, kept
@@ -31,17 +32,19 @@ This page is its output; what the machines wrote in full is in `target/vm/*.log`
 See [the design](design.md) for what is promised, and [processes and signals](processes.md) for what is checked.
 ";
 
-/// Writes the page: of each kernel, by its version, what was run.
-pub(crate) fn write(path: &Path, kernels: &[(String, Vec<Run>)]) -> Result<(), Error> {
-    std::fs::write(path, page(kernels)).map_err(Error::file("could not write", path))
+/// Writes the page.
+pub(crate) fn write(path: &Path, runs: Vec<Run>) -> Result<(), Error> {
+    std::fs::write(path, page(runs)).map_err(Error::file("could not write", path))
 }
 
-fn page(kernels: &[(String, Vec<Run>)]) -> String {
+fn page(mut runs: Vec<Run>) -> String {
+    let place = |run: &Run| SCENARIOS.iter().position(|(name, ..)| *name == run.scenario);
+    runs.sort_by(|a, b| a.kernel.cmp(&b.kernel).then(place(a).cmp(&place(b))));
     let mut page = String::from(HEAD);
-    for (kernel, runs) in kernels {
+    for runs in runs.chunk_by(|a, b| a.kernel == b.kernel) {
         let verdict = if runs.iter().all(Run::passed) { "passed" } else { "FAILED" };
         // Writing to a string cannot fail.
-        let _ = writeln!(page, "\n## Linux {kernel}: {verdict}");
+        let _ = writeln!(page, "\n## Linux {}: {verdict}", runs[0].kernel);
         for run in runs {
             section(&mut page, run);
         }
@@ -51,7 +54,8 @@ fn page(kernels: &[(String, Vec<Run>)]) -> String {
 
 fn section(page: &mut String, run: &Run) {
     let verdict = if run.passed() { "passed" } else { "FAILED" };
-    let _ = writeln!(page, "\n### {}: {verdict}\n", capital(run.title));
+    let title = SCENARIOS.iter().find(|(name, ..)| *name == run.scenario).map_or("", |(_, title, _)| title);
+    let _ = writeln!(page, "\n### {}: {verdict}\n\n{}; source {}.\n", run.scenario, title, run.source);
     // Each start of a machine tells what it is again.
     let mut told = BTreeSet::new();
     for line in run.output.lines() {
@@ -83,11 +87,6 @@ fn section(page: &mut String, run: &Run) {
     }
 }
 
-fn capital(words: &str) -> String {
-    let mut letters = words.chars();
-    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
-}
-
 /// The checks that did not pass, the sum of the test runner, and what a scenario failed with.
 fn is_result(line: &str) -> bool {
     (line.starts_with("test ") && !line.ends_with(" ... ok")) || line.contains(" panicked at ")
@@ -109,30 +108,25 @@ mod tests {
 
     use super::*;
 
-    fn run(output: &str) -> Run {
-        Run { title: "the kit", output: output.into(), faults: Vec::new(), took: Duration::from_secs(60) }
-    }
-
-    #[test]
-    fn only_a_script_that_ended_well_has_passed() {
-        assert!(run("test a::first ... ok\nresult 0\n").passed());
-        assert!(!run("test a::first ... FAILED\nresult 101\n").passed());
-        assert!(!run("result 0\nresult 101\n").passed(), "the second start failed");
-        assert!(!run("test a::first ... ok\n").passed(), "the machine went off in the middle");
-        let fault = Run { faults: vec!["one is unknown".to_owned()], ..run("result 0\n") };
-        assert!(!fault.passed(), "seen from outside");
-    }
-
     #[test]
     fn the_page_counts_what_passed_and_names_what_did_not() {
+        let run = |scenario: &str, output: &str| Run {
+            kernel: "6.1.0".into(),
+            scenario: scenario.into(),
+            source: "abc".into(),
+            output: output.into(),
+            faults: Vec::new(),
+            took: Duration::from_secs(60),
+        };
         let output = "fact cgroups cgroup2fs\nnoise\ntest a::one ... ok\ntest a::two ... ok\ntest b::two ... FAILED\n\
                       fact cgroups cgroup2fs\ncheck it holds\n";
-        let fault = Run { faults: vec!["one is unknown".to_owned()], ..run(output) };
-        let page = page(&[("6.1.0".to_owned(), vec![fault])]);
-        assert!(page.contains("## Linux 6.1.0: FAILED\n\n### The kit: FAILED\n"));
+        let fault = Run { faults: vec!["one is unknown".to_owned()], ..run("conformance", output) };
+        let page = page(vec![run("reboot", "result 0\n"), fault]);
+        assert!(page.contains("\n## Linux 6.1.0: FAILED\n\n### conformance: FAILED\n"));
         assert!(
             page.contains("- cgroups cgroup2fs\n- it holds\n- 2 checks passed with the root builder `a`\n")
         );
         assert!(page.contains("\ntest b::two ... FAILED\none is unknown\n") && !page.contains("noise"));
+        assert!(page.contains("### reboot: passed\n"));
     }
 }

@@ -2,38 +2,24 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::guest;
-use super::machine::{Line, Machine, Parts, write_down};
+use super::machine::{Line, Machine, Parts};
 use super::power;
+use super::record::Run;
 use crate::{Error, workspace};
 
 /// How often the power is cut at a random moment, after it was cut at each step.
 const CUTS: usize = 3;
 
-/// A scenario, and what came of it under one kernel.
-pub(crate) struct Run {
-    /// Which, in words.
-    pub(crate) title: &'static str,
-    /// Everything that its machines wrote.
-    pub(crate) output: String,
-    /// Why it failed, beside what the machines say themselves.
-    pub(crate) faults: Vec<String>,
-    /// From the first start to the last power off.
-    pub(crate) took: Duration,
-}
+/// What a scenario's machines wrote, and what is wrong beside what they say themselves.
+type Seen = (Vec<Line>, Vec<String>);
 
-impl Run {
-    /// Whether the machine came to its end, everything held inside, and so it did outside.
-    pub(crate) fn passed(&self) -> bool {
-        let results: Vec<&str> = self.output.lines().filter(|line| line.starts_with("result ")).collect();
-        self.faults.is_empty() && !results.is_empty() && results.iter().all(|line| *line == "result 0")
-    }
-}
+/// A scenario: its name, in words, and what is done.
+type Scenario = (&'static str, &'static str, fn(&Parts<'_>) -> Result<Seen, Error>);
 
-/// All of them: the name, its title, and what it does.
-type Scenario = (&'static str, &'static str, fn(&Parts<'_>) -> Result<(Vec<Line>, Vec<String>), Error>);
+/// All of them.
 pub(crate) const SCENARIOS: [Scenario; 5] = [
     ("conformance", "the conformance kit", |parts| {
         Ok((Machine::start(parts, "conformance", None)?.finish()?, Vec::new()))
@@ -46,23 +32,28 @@ pub(crate) const SCENARIOS: [Scenario; 5] = [
     ("sleep", "the machine sleeps", |parts| once(parts, "sleep")),
 ];
 
-/// Runs one of them under one kernel.
-pub(crate) fn run(parts: &Parts<'_>, (name, title, scenario): &Scenario) -> Result<Run, Error> {
+/// Runs one of them under one kernel, with what was built from `source`.
+pub(crate) fn run(parts: &Parts<'_>, (name, _, scenario): &Scenario, source: &str) -> Result<Run, Error> {
     let started = Instant::now();
     let (lines, faults) = scenario(parts)?;
-    write_down(parts, name, &lines)?;
-    let output = lines.into_iter().map(|line| line.text + "\n").collect();
-    Ok(Run { title, output, faults, took: started.elapsed() })
+    Ok(Run {
+        kernel: parts.kernel.version.clone(),
+        scenario: (*name).to_owned(),
+        source: source.to_owned(),
+        output: lines.into_iter().map(|line| line.text + "\n").collect(),
+        faults,
+        took: started.elapsed(),
+    })
 }
 
 /// One start, with an empty disk that is kept when the machine starts itself anew.
-fn once(parts: &Parts<'_>, name: &str) -> Result<(Vec<Line>, Vec<String>), Error> {
+fn once(parts: &Parts<'_>, name: &str) -> Result<Seen, Error> {
     let state = fresh_state(parts.directory)?;
     Ok((Machine::start(parts, name, Some(&state))?.finish()?, Vec::new()))
 }
 
 /// Each start looks at what the cut before has left.
-fn power_cuts(parts: &Parts<'_>) -> Result<(Vec<Line>, Vec<String>), Error> {
+fn power_cuts(parts: &Parts<'_>) -> Result<Seen, Error> {
     let state = fresh_state(parts.directory)?;
     let mut lines = Vec::new();
     let mut faults = Vec::new();

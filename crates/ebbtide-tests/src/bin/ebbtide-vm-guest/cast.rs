@@ -19,6 +19,7 @@ pub(crate) struct Cast {
 impl Cast {
     /// Makes all of them. None would end by itself before an hour is over.
     pub(crate) fn new(home: &Home) -> Self {
+        home.wake();
         let mut owners = Vec::new();
         let mut ids = BTreeMap::new();
         let mut owned = |name, options: &[&str]| {

@@ -48,6 +48,11 @@ impl Home {
         Ebb::new(&self.binary, args).env("EBBTIDE_HOME", &self.state_dir).limit(LIMIT)
     }
 
+    /// Waits until its daemon answers: the first call of all takes longer than a caller waits, on so slow a machine.
+    pub(crate) fn wake(&self) {
+        eventually("the daemon answers", LIMIT, || (self.ebb(["list"]).run().code() == 0).then_some(()));
+    }
+
     /// Makes a sandbox with these arguments of `ebb create`; returns its id.
     pub(crate) fn create(&self, args: &[&str]) -> String {
         let made = self.ebb(["create", "--json"].into_iter().chain(args.iter().copied())).run().json();

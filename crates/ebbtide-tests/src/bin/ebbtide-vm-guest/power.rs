@@ -40,6 +40,7 @@ pub(crate) fn run(then: &str) {
 
 /// What a home knows after the cut; then it must be empty.
 fn after(home: &Home, snapshot: &Snapshot) {
+    home.wake();
     let mut list = home.list();
     let ended = ebbtide_tests::holds_within(LIMIT, || {
         list = home.list();
@@ -59,6 +60,7 @@ fn after(home: &Home, snapshot: &Snapshot) {
 
 /// Makes and stops sandboxes until the power is cut.
 fn churn(home: &Home) {
+    home.wake();
     println!("churning");
     thread::scope(|scope| {
         for caller in 0..CALLERS {

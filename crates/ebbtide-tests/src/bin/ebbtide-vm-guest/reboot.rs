@@ -45,6 +45,7 @@ fn before() {
 fn after(note: &Value) {
     let snapshot = Snapshot::take();
     let home = Home::at("reboot");
+    home.wake();
     let list = home.list();
     let find = |id: &str| list.iter().find(|sandbox| sandbox["id"] == id);
     let lived = note["lived"].as_object().expect("who lived");
