@@ -20,6 +20,18 @@ fn works(home: &TestHome, id: &str) {
 }
 
 #[test]
+fn an_init_comes_to_its_end_without_a_word_of_complaint() {
+    let machine = Machine::take();
+    let home = machine.home();
+    let _ = home.sh("exit 3").run().exited(3);
+    let id = home.create(&[]);
+    let _ = home.ebb(["stop", &id]).run().exited(0);
+    // Where an init writes what it dies of, after it has put its end on record.
+    let log = std::fs::read_to_string(home.state_dir().join("launcher.log")).unwrap_or_default();
+    assert_eq!(log, "");
+}
+
+#[test]
 fn sandboxes_outlive_the_daemon_and_the_next_one_takes_them_over() {
     let machine = Machine::take();
     let home = machine.home();
