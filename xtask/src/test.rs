@@ -24,7 +24,8 @@ pub(crate) struct Options {
     #[arg(long, requires = "vm")]
     scenario: Option<String>,
     /// Run the long proofs instead, which the tests hold a short version of: five hundred deaths of the daemon, five
-    /// hundred rounds of a hundred first calls, 64 streams of 100 MB, ten minutes of arbitrary requests. Takes an hour.
+    /// hundred rounds of a hundred first calls, 64 streams of 100 MB, ten minutes of arbitrary requests, a minute without a
+    /// network, and the minutes until an end that is gone is known to be. Takes an hour.
     #[arg(long, conflicts_with = "vm")]
     long: bool,
     /// Run only the tests of the public Python client, with every version of it that is supported.
@@ -58,20 +59,23 @@ const NEEDS: [Need; 11] = [
 ];
 
 /// The tests that prove more the longer they run.
-const LONG: [&str; 6] = [
+const LONG: [&str; 7] = [
     "test",
     "--package=ebbtide-tests",
     "--test=crash",
     "--test=first_calls",
     "--test=fuzz",
+    "--test=network",
     "--test=streams",
 ];
-const LONG_SCALE: [(&str, &str); 5] = [
+const LONG_SCALE: [(&str, &str); 7] = [
     ("EBBTIDE_TEST_DEATHS", "500"),
     ("EBBTIDE_TEST_ROUNDS", "500"),
     ("EBBTIDE_TEST_CALLERS", "100"),
     ("EBBTIDE_TEST_FUZZ_SECONDS", "600"),
     ("EBBTIDE_TEST_STREAM_MEGABYTES", "100"),
+    ("EBBTIDE_TEST_CUT_SECONDS", "60"),
+    ("EBBTIDE_TEST_SILENCE_SECONDS", "400"),
 ];
 
 /// Runs the checks.

@@ -9,7 +9,8 @@
 //! builds both); and how long the long tests are: `EBBTIDE_TEST_SCALE` (sandboxes alive at once, 200),
 //! `EBBTIDE_TEST_ROUNDS` and `EBBTIDE_TEST_CALLERS` (first calls at once, 3 rounds of 24), `EBBTIDE_TEST_DEATHS`
 //! (daemons killed at random, 10), `EBBTIDE_TEST_STREAM_MEGABYTES` (the size of each of 64 streams, 3),
-//! `EBBTIDE_TEST_FUZZ_SECONDS` (arbitrary requests, 5). What `cargo xtask torture` sets is told there.
+//! `EBBTIDE_TEST_FUZZ_SECONDS` (arbitrary requests, 5), `EBBTIDE_TEST_CUT_SECONDS` (networks that come back, 4),
+//! `EBBTIDE_TEST_SILENCE_SECONDS` (networks that do not, 0). What `cargo xtask torture` sets is told there.
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 pub mod command;
@@ -18,6 +19,7 @@ mod disk;
 pub mod home;
 pub mod image;
 pub mod kernel;
+mod keyed;
 mod machine;
 pub mod network;
 pub mod proxy;
@@ -27,6 +29,7 @@ mod wait;
 pub use command::{Ebb, Output, Running};
 pub use disk::{Disk, Full};
 pub use home::TestHome;
+pub use keyed::{Key, Keyed, with_key};
 pub use machine::Machine;
 pub use network::{Lost, Network, Space};
 pub use proxy::Proxy;

@@ -17,6 +17,7 @@ pub struct Proxy {
 struct State {
     cut: bool,
     keeps: bool,
+    loses_answers: bool,
     open: Vec<TcpStream>,
 }
 
@@ -46,10 +47,10 @@ impl Proxy {
                 if state.cut {
                     continue;
                 }
-                for (from, to) in [(&incoming, &outgoing), (&outgoing, &incoming)] {
+                for (from, to, answers) in [(&incoming, &outgoing, false), (&outgoing, &incoming, true)] {
                     if let (Ok(from), Ok(to)) = (from.try_clone(), to.try_clone()) {
                         let shared = Arc::clone(&shared);
-                        std::thread::spawn(move || pass_on(from, to, &shared));
+                        std::thread::spawn(move || pass_on(from, to, answers, &shared));
                     }
                 }
                 state.open.extend([incoming, outgoing]);
@@ -64,7 +65,7 @@ impl Proxy {
     /// When the kernel refuses it.
     pub fn cut(&self, how: Break) {
         let mut state = lock(&self.state);
-        state.cut = true;
+        (state.cut, state.loses_answers) = (true, false);
         for stream in state.open.drain(..) {
             let _ = match how {
                 Break::Close => stream.shutdown(Shutdown::Both),
@@ -78,6 +79,11 @@ impl Proxy {
         lock(&self.state).cut = false;
     }
 
+    /// What is answered from now on is lost, until the connections are cut.
+    pub fn lose_answers(&self) {
+        lock(&self.state).loses_answers = true;
+    }
+
     /// From now on an end of one side of a connection is not told to the other.
     pub fn keep_open(&self) {
         lock(&self.state).keeps = true;
@@ -88,10 +94,11 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn pass_on(mut from: TcpStream, mut to: TcpStream, state: &Mutex<State>) {
+fn pass_on(mut from: TcpStream, mut to: TcpStream, answers: bool, state: &Mutex<State>) {
     let mut buffer = vec![0; 1 << 16];
     while let Ok(length @ 1..) = from.read(&mut buffer) {
-        if to.write_all(&buffer[..length]).is_err() {
+        let is_lost = answers && lock(state).loses_answers;
+        if !is_lost && to.write_all(&buffer[..length]).is_err() {
             break;
         }
     }

@@ -22,7 +22,11 @@ type Sent = Result<Frame<Bytes>, Infallible>;
 type Body = StreamBody<ReceiverStream<Sent>>;
 
 /// A connection to the daemon.
-pub(crate) struct Connection(SendRequest<Body>);
+pub(crate) struct Connection {
+    calls: SendRequest<Body>,
+    /// What its calls prove now and then: tokens of leases that are or were.
+    tokens: Vec<String>,
+}
 
 /// Where a call's body is put into, in pieces. Dropped, the client has closed its side.
 pub(crate) struct Upload(mpsc::Sender<Sent>);
@@ -36,12 +40,12 @@ pub(crate) struct Answer {
 }
 
 impl Connection {
-    pub(crate) async fn open(socket: &std::path::Path) -> Self {
+    pub(crate) async fn open(socket: &std::path::Path, tokens: Vec<String>) -> Self {
         let stream = UnixStream::connect(socket).await.expect("the daemon listens");
         let (calls, connection) =
             hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
-        Self(calls)
+        Self { calls, tokens }
     }
 
     /// Begins a call. Its deadline, within a second, is in its headers: the daemon has to keep it.
@@ -54,8 +58,16 @@ impl Connection {
         if rng.u8(0..30) == 0 {
             request = request.header("grpc-encoding", "gzip");
         }
+        if rng.u8(0..5) == 0 {
+            let token = rng.choice(&self.tokens).map_or("forged", String::as_str);
+            request = request.header("ebbtide-lease", token);
+        }
+        if rng.u8(0..30) == 0 {
+            let occasions = ["session", "scope", "fun"];
+            request = request.header("ebbtide-stop-for", occasions[rng.usize(0..occasions.len())]);
+        }
         let request = request.body(StreamBody::new(ReceiverStream::new(receiver))).unwrap();
-        let answer = Box::pin(self.0.send_request(request));
+        let answer = Box::pin(self.calls.send_request(request));
         (Upload(sender), Pending { path: path.to_owned(), answer })
     }
 }

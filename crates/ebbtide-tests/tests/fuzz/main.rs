@@ -7,6 +7,7 @@
 
 mod call;
 mod exec;
+mod lease;
 mod logs;
 mod message;
 mod noise;
@@ -89,10 +90,11 @@ async fn case(world: &Arc<World>, seed: u64) {
         let world = Arc::clone(world);
         async move {
             let mut rng = Rng::with_seed(seed);
-            match rng.u8(0..10) {
-                0..5 => unary::run(&world, &mut rng).await,
-                5..8 => exec::run(&world, &mut rng).await,
-                8 => logs::run(&world, &mut rng).await,
+            match rng.u8(0..12) {
+                0..6 => unary::run(&world, &mut rng).await,
+                6..9 => exec::run(&world, &mut rng).await,
+                9 => logs::run(&world, &mut rng).await,
+                10 => lease::run(&world, &mut rng).await,
                 _ => noise::run(&world, &mut rng).await,
             }
             world.answers().await;

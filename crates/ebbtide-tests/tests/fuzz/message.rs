@@ -9,7 +9,7 @@ use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescri
 const DEPTH: usize = 6;
 
 /// Words that mean something somewhere.
-const WORDS: [&str; 20] = [
+const WORDS: [&str; 26] = [
     "host",
     "main",
     "local",
@@ -24,6 +24,12 @@ const WORDS: [&str; 20] = [
     "..",
     "tag",
     "ebbtide.dev/owner-pid",
+    "ebbtide.dev/orphan-grace-seconds",
+    "ebbtide.dev/keep",
+    "ebbtide.dev/detach",
+    "always",
+    "ebbtide.dev/idle-timeout-seconds",
+    "NaN",
     "1",
     "500m",
     "64Mi",

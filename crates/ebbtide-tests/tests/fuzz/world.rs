@@ -6,6 +6,7 @@ use std::time::Duration;
 use ebbtide::{Client, ConnectOptions, HomeLocation, Select};
 use ebbtide_proto::coreweave::sandbox::v1 as wire;
 use ebbtide_tests::TestHome;
+use fastrand::Rng;
 use prost_reflect::prost::Message as _;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
@@ -26,6 +27,7 @@ pub(crate) struct World {
     /// A sandbox that wrote something and has ended.
     speaker: String,
     known: Mutex<Vec<String>>,
+    tokens: std::sync::Mutex<Vec<String>>,
 }
 
 impl World {
@@ -40,12 +42,28 @@ impl World {
             client: ebbtide::connect(&location, &options).await.unwrap(),
             known: Mutex::new(vec![String::new(), "01jd0000000000000000000000".to_owned(), speaker.clone()]),
             target: Mutex::new(target),
+            tokens: std::sync::Mutex::default(),
             speaker,
         }
     }
 
     pub(crate) async fn connection(&self) -> Connection {
-        Connection::open(&self.socket).await
+        let tokens = self.tokens.lock().unwrap().clone();
+        Connection::open(&self.socket, tokens).await
+    }
+
+    /// Remembers what proves a lease.
+    pub(crate) fn learn_token(&self, token: String) {
+        let mut tokens = self.tokens.lock().unwrap();
+        if tokens.len() == KNOWN {
+            tokens.remove(0);
+        }
+        tokens.push(token);
+    }
+
+    /// What proves a lease that is or was, or nothing.
+    pub(crate) fn token(&self, rng: &mut Rng) -> String {
+        rng.choice(&*self.tokens.lock().unwrap()).cloned().unwrap_or_default()
     }
 
     /// A sandbox that runs, unless a case ends it at this moment.

@@ -104,6 +104,8 @@ fn what_no_daemon_would_grant_is_refused_and_makes_nothing() {
         (&["--keep-as", "a-memory"], 2),
         (&["--on-idle", "stop"], 2),
         (&["--orphan-grace", "-1"], 2),
+        (&["--orphan-grace", "NaN"], 2),
+        (&["--orphan-grace", "inf"], 2),
         (&["--keep-for", "0"], 2),
         (&["--orphan-grace", "99999999"], 125),
         (&["--detach", "--lifetime", "99999999"], 125),

@@ -4,11 +4,9 @@ use ebbtide_proto::MAX_MESSAGE_BYTES;
 use ebbtide_proto::coreweave::sandbox::v1 as wire;
 use ebbtide_proto::coreweave::sandbox::v1::sandbox_service_client::SandboxServiceClient;
 use ebbtide_proto::tonic_types::StatusExt as _;
-use ebbtide_tests::Machine;
-use tonic::metadata::{Ascii, MetadataValue};
-use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Status};
+use ebbtide_tests::{Machine, with_key};
+use tonic::Code;
+use tonic::transport::Endpoint;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
@@ -18,20 +16,6 @@ use tonic_reflection::pb::v1alpha::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1alpha::server_reflection_response::MessageResponse;
 
 use crate::site::{Site, key};
-
-#[derive(Clone)]
-struct Bearer(MetadataValue<Ascii>);
-
-impl tonic::service::Interceptor for Bearer {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        request.metadata_mut().insert("authorization", self.0.clone());
-        Ok(request)
-    }
-}
-
-fn with_key(channel: &Channel, key: &str) -> InterceptedService<Channel, Bearer> {
-    InterceptedService::new(channel.clone(), Bearer(format!("Bearer {key}").parse().unwrap()))
-}
 
 /// A request for a sandbox with a variable of this size.
 fn sandbox(bytes: usize) -> wire::CreateSandboxRequest {
