@@ -14,10 +14,10 @@ use crate::ServerError;
 use crate::keys::Keys;
 use crate::tls::{Tls, TlsFiles};
 
-/// When to ask a peer that says nothing whether it is there, how often, and how many times.
-const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(60), Duration::from_secs(15), 4);
-/// How long what was sent may stay unacknowledged. A peer that is stopped acknowledges too, until it has no room
-/// left; hence no less.
+/// When to ask a peer that says nothing whether it is there, and how often.
+const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(15));
+/// How long a peer may acknowledge neither that nor what was sent. One that is stopped acknowledges too, until it has no
+/// room left; hence no less.
 const USER_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Where to listen on the network, and for whom.
@@ -96,13 +96,12 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 /// Has the kernel notice a peer that is gone. No HTTP/2 pings: a client that is stopped by a debugger answers none
 /// and is alive.
 pub(crate) fn watch_peer(stream: &TcpStream) -> io::Result<()> {
-    let (idle, interval, count) = KEEPALIVE;
+    let (idle, interval) = KEEPALIVE;
     let user_timeout = u32::try_from(USER_TIMEOUT.as_millis()).unwrap_or(u32::MAX);
     sockopt::set_tcp_nodelay(stream, true)?;
     sockopt::set_socket_keepalive(stream, true)?;
     sockopt::set_tcp_keepidle(stream, idle)?;
     sockopt::set_tcp_keepintvl(stream, interval)?;
-    sockopt::set_tcp_keepcnt(stream, count)?;
     sockopt::set_tcp_user_timeout(stream, user_timeout)?;
     Ok(())
 }

@@ -7,7 +7,7 @@ use ebbtide_proto::ebbtide::v1 as own;
 use own::hold_request::Request as Say;
 use own::hold_response::Response as Said;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
@@ -16,6 +16,8 @@ use crate::{Client, Connection, Error, ErrorKind};
 
 /// The first and the longest pause between two attempts to come back.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// How long one attempt may take.
+const ATTEMPT: Duration = Duration::from_secs(20);
 /// How many heartbeats may be missed.
 const MISSED: u32 = 3;
 /// How far apart heartbeats may be, in seconds.
@@ -86,20 +88,24 @@ impl Hold {
     pub(super) async fn resumed(&self, connection: &Connection) -> Result<Self, Error> {
         let (mut pause, longest) = PAUSES;
         loop {
-            let (token, heartbeat_seconds) = (self.token.as_text(), seconds(self.heartbeat));
-            let resume = own::Resume { token, heartbeat_seconds };
-            let resumed = match connection.running_client().await {
-                Ok(client) => Self::begin(&client, Say::Resume(resume), self.heartbeat).await,
-                Err(error) => Err(error),
-            };
-            match resumed {
-                Ok(hold) => return Ok(hold),
-                Err(error) if is_final(&error) => return Err(error),
-                Err(_) => connection.forget().await,
+            // What has lost the lease may be a connection whose other end is gone: nothing would ever come of it.
+            connection.forget().await;
+            match timeout(ATTEMPT, self.resumed_now(connection)).await {
+                Ok(Err(error)) if is_final(&error) => return Err(error),
+                Ok(Ok(hold)) => return Ok(hold),
+                Ok(Err(_)) | Err(_) => {}
             }
             sleep(pause).await;
             pause = (pause * 2).min(longest);
         }
+    }
+}
+
+impl Hold {
+    async fn resumed_now(&self, connection: &Connection) -> Result<Self, Error> {
+        let (token, heartbeat_seconds) = (self.token.as_text(), seconds(self.heartbeat));
+        let resume = Say::Resume(own::Resume { token, heartbeat_seconds });
+        Self::begin(&connection.running_client().await?, resume, self.heartbeat).await
     }
 }
 
