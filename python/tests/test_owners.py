@@ -1,5 +1,7 @@
 """Who owns a sandbox, and what becomes of it."""
 
+from datetime import timedelta
+
 import pytest
 from helpers.home import Home
 from helpers.script import Scripts
@@ -40,6 +42,9 @@ def test_an_orphan_is_found_and_adopted_and_ends_with_the_session(home: Home, sc
         with pytest.raises(SandboxOwnedError) as refused:
             session.from_id(owned).result()
         assert str(alive.process.pid) in (refused.value.owner or "")
+        since = refused.value.owned_since
+        assert since is not None and described.ownership.since is not None
+        assert abs(since - described.ownership.since) < timedelta(minutes=5)
     assert described.end is None
     assert Sandbox.from_id(orphan).result().describe().result().end.reason == "session_closed"
     assert Sandbox.from_id(owned).result().status == "running"

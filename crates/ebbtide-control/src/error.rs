@@ -1,5 +1,7 @@
 //! Why control refused or failed, each error with the reason that a client recognizes it by.
 
+use std::time::SystemTime;
+
 use ebbtide_driver::{DriverError, FileErrorKind};
 use ebbtide_model::{ErrorReason, Holder, Invalid, PauseReason, SandboxId, State};
 use thiserror::Error;
@@ -55,6 +57,8 @@ pub enum ControlError {
         id: SandboxId,
         /// Who owns it.
         by: Holder,
+        /// Since when, if that is known.
+        since: Option<SystemTime>,
     },
     /// A lease's token is forged, of another caller, released, or its owner was away for too long.
     #[error("the lease is not known or is over; open another one")]

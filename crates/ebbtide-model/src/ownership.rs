@@ -23,6 +23,9 @@ pub enum Ownership {
         /// Whether they have taken it over, rather than made it.
         #[serde(default)]
         adopted: bool,
+        /// Since when, without a break; `None` where an earlier version has recorded it.
+        #[serde(default)]
+        since: Option<SystemTime>,
     },
     /// Its owner is gone. It can be adopted until its time is over.
     Orphaned {
@@ -54,8 +57,8 @@ pub enum Ownership {
 
 impl Ownership {
     /// As it is when `by` has made it.
-    pub fn made_by(by: Holder) -> Self {
-        Self::Owned { by, adopted: false }
+    pub fn made_by(by: Holder, since: SystemTime) -> Self {
+        Self::Owned { by, adopted: false, since: Some(since) }
     }
 
     /// The stable name of the kind.
@@ -80,8 +83,12 @@ impl Ownership {
 
     /// The same with each time as `changed` has it.
     pub fn with_times(mut self, changed: impl Fn(SystemTime) -> SystemTime) -> Self {
-        if let Self::Orphaned { since, until, .. } | Self::Kept { since, until, .. } = &mut self {
-            (*since, *until) = (changed(*since), changed(*until));
+        match &mut self {
+            Self::Orphaned { since, until, .. } | Self::Kept { since, until, .. } => {
+                (*since, *until) = (changed(*since), changed(*until));
+            }
+            Self::Owned { since, .. } => *since = since.map(changed),
+            Self::Unowned | Self::Detached => {}
         }
         self
     }

@@ -49,7 +49,8 @@ pub fn ownership_message(ownership: &Ownership, mine: Option<&LeaseId>) -> own::
             (Some(*since), Some(*until), why.as_str().to_owned())
         }
         Ownership::Kept { why, since, until, .. } => (Some(*since), Some(*until), why.clone()),
-        Ownership::Unowned | Ownership::Detached | Ownership::Owned { .. } => (None, None, String::new()),
+        Ownership::Owned { since, .. } => (*since, None, String::new()),
+        Ownership::Unowned | Ownership::Detached => (None, None, String::new()),
     };
     own::Ownership {
         kind: kind_message(ownership).into(),
@@ -184,8 +185,11 @@ mod tests {
         let mine = |mine| ownership_message(&orphaned(&lease), mine).holder.unwrap().mine;
         assert!(mine(Some(&lease)));
         assert!(!mine(None));
-        let process = Ownership::made_by(Holder::process(OwnerProcess { pid: 1, start_time: 1 }));
-        assert!(!ownership_message(&process, None).holder.unwrap().mine);
+        let process = Holder::process(OwnerProcess { pid: 1, start_time: 1 });
+        let process = Ownership::made_by(process, UNIX_EPOCH + Duration::from_secs(5));
+        let message = ownership_message(&process, None);
+        assert!(!message.holder.unwrap().mine);
+        assert_eq!((message.since.unwrap().seconds, message.until), (5, None));
     }
 
     #[test]

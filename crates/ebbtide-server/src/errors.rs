@@ -1,12 +1,13 @@
 //! Errors as gRPC statuses: each with a `google.rpc.ErrorInfo` that says why in a word a program can use.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ebbtide_control::ControlError;
 use ebbtide_driver::{DriverError, FileError, FileErrorKind};
 use ebbtide_model::{ErrorReason, Holder, Invalid, SandboxId};
-use ebbtide_proto::{CreateFields, ERROR_DOMAIN, MAX_MESSAGE_BYTES, RUNNER_ID, Refusal};
+use ebbtide_proto::{CreateFields, ERROR_DOMAIN, MAX_MESSAGE_BYTES, RUNNER_ID, Refusal, timestamp};
+use prost_types::Timestamp;
 use tonic::codegen::http::{HeaderMap, Response};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
@@ -23,17 +24,23 @@ pub(crate) fn control(error: ControlError) -> Status {
         ControlError::AboveCapacity { ref field, .. } => {
             status(error.reason(), &error.to_string(), Some(field))
         }
-        ControlError::Owned { ref id, ref by } => owned(&error, id, by),
+        ControlError::Owned { ref id, ref by, since } => owned(&error, id, by, since),
         error => status(error.reason(), &error.to_string(), None),
     }
 }
 
-/// Clients say who it is.
-fn owned(error: &ControlError, id: &SandboxId, by: &Holder) -> Status {
-    let metadata = [("sandbox_id", id.to_string()), ("owner", shortened(&by.to_string()))];
-    let metadata: HashMap<_, _> = metadata.map(|(key, value)| (key.to_owned(), value)).into();
+/// Clients say who it is, and since when.
+fn owned(error: &ControlError, id: &SandboxId, by: &Holder, since: Option<SystemTime>) -> Status {
+    let mut metadata = vec![("sandbox_id", id.to_string()), ("owner", shortened(&by.to_string()))];
+    let mut message = shortened(&error.to_string());
+    if let Some(since) = since {
+        let since = Timestamp { nanos: 0, ..timestamp(since) }.to_string();
+        message = format!("{message} (owned since {since})");
+        metadata.push(("owned_since", since));
+    }
+    let metadata: HashMap<_, _> = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
     let details = ErrorDetails::with_error_info(error.reason().as_str(), ERROR_DOMAIN, metadata);
-    Status::with_error_details(code(error.reason()), shortened(&error.to_string()), details)
+    Status::with_error_details(code(error.reason()), message, details)
 }
 
 /// As [`control`]; a refused field is named as the caller of a create wrote it.

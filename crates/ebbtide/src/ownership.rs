@@ -117,7 +117,7 @@ pub struct Ownership {
     pub kind: OwnershipKind,
     /// Who, or who did last.
     pub holder: Option<Holder>,
-    /// Of one that is orphaned or kept: since when.
+    /// Of one that is owned, orphaned or kept: since when; of one that is owned `None` where that is not known.
     pub since: Option<SystemTime>,
     /// Of one that is orphaned or kept: until when it can be adopted.
     pub until: Option<SystemTime>,

@@ -93,13 +93,15 @@ fn cause(reason: &str) -> String {
 fn owner(ownership: &Ownership, now: SystemTime) -> String {
     let holder = ownership.holder.as_ref().map(ToString::to_string);
     let holder = holder.as_deref().unwrap_or("somebody");
-    let ago = ownership.since.map(|since| format!(", {} ago", length(since, now))).unwrap_or_default();
+    let since = ownership.since.map(|since| length(since, now));
+    let ago = since.as_ref().map(|since| format!(", {since} ago")).unwrap_or_default();
+    let so_far = since.map(|since| format!(", for {since} now")).unwrap_or_default();
     let reason = ownership.reason.as_deref().unwrap_or_default();
     match ownership.kind {
         OwnershipKind::Owned if ownership.holder.as_ref().is_some_and(|holder| holder.mine) => {
-            format!("You own it ({holder}).")
+            format!("You own it ({holder}){so_far}.")
         }
-        OwnershipKind::Owned => format!("It is owned by {holder}."),
+        OwnershipKind::Owned => format!("It is owned by {holder}{so_far}."),
         OwnershipKind::Unowned => "Nobody owns it.".to_owned(),
         OwnershipKind::Detached => "Nobody owns it, as was asked for: it is detached.".to_owned(),
         OwnershipKind::Orphaned => {
@@ -269,10 +271,11 @@ mod tests {
              It ends in 1h 5m (at 2027-01-15T09:05:00Z), at the latest, when its lifetime is over."
         );
         let mut mine = owned;
+        mine.ownership.since = Some(now() - Duration::from_secs(75));
         mine.ownership.holder.as_mut().unwrap().mine = true;
         mine.policy.keep = Keep::OnFailure;
         let said = why_at(&mine, now());
-        assert!(said.contains("You own it (process 7 (python3 at here))."), "{said}");
+        assert!(said.contains("You own it (process 7 (python3 at here)), for 1m 15s now."), "{said}");
         assert!(said.contains("for 1m, and is then kept paused."), "{said}");
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any, Optional
 
 from ebbtide import exceptions
@@ -77,6 +77,7 @@ def error(failure: Mapping[str, Any], *, sandbox_id: Optional[str] = None) -> Eb
         "status_reason": failure.get("status_reason"),
         "filepath": failure["metadata"].get("filepath"),
         "owner": failure["metadata"].get("owner"),
+        "owned_since": _moment(failure["metadata"].get("owned_since")),
         "volume_id": failure["metadata"].get("volume_id"),
         "runner_id": failure["metadata"].get("runner_id"),
         "field_violations": tuple(exceptions.FieldViolation(*field) for field in failure["fields"]),
@@ -95,6 +96,14 @@ def error(failure: Mapping[str, Any], *, sandbox_id: Optional[str] = None) -> Eb
     if isinstance(made, exceptions.SandboxError) and made.failures:
         made.__cause__ = _group(made)
     return made
+
+
+def _moment(text: Optional[str]) -> Optional[datetime]:
+    """A time as the daemon writes it; `None` where it says none, or in another way."""
+    try:
+        return datetime.strptime(text or "", "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
+    except ValueError:
+        return None
 
 
 def _result(described: Any) -> Any:

@@ -32,7 +32,7 @@ class Ownership:
     Attributes:
         kind: `"unowned"`, `"detached"`, `"owned"`, `"orphaned"` or `"kept"`.
         holder: Who does, or did last.
-        since: Of one that is orphaned or kept: since when.
+        since: Of one that is owned, orphaned or kept: since when.
         until: Of one that is orphaned or kept: until when it can be adopted.
         reason: How its owner went (`"process_ended"`, `"connection_lost"`, `"released"`), or why it is kept.
     """

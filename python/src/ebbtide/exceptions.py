@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Optional
 
 if TYPE_CHECKING:
@@ -216,9 +216,11 @@ class SandboxOwnedError(SandboxError):
 
     Attributes:
         owner: Who, in words.
+        owned_since: Since when, if that is known.
     """
 
     owner: Optional[str] = None
+    owned_since: Optional[datetime] = None
 
 
 class ReceiptUnavailableError(SandboxError):

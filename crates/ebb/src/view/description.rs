@@ -31,8 +31,9 @@ pub(crate) struct OwnershipView {
     pub(crate) kind: &'static str,
     /// Who does, or did last.
     holder: Option<HolderView>,
-    /// Of one that is orphaned or kept: since when, and until when it can be adopted.
+    /// Of one that is owned, orphaned or kept: since when.
     since: Option<String>,
+    /// Of one that is orphaned or kept: until when it can be adopted.
     until: Option<String>,
     /// How its owner went, or why it is kept.
     reason: Option<String>,

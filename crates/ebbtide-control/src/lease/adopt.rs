@@ -4,6 +4,7 @@
 //! the sandbox, and the next daemon tells its init.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use ebbtide_driver::DriverError;
 use ebbtide_model::{Holder, OwnerProcess, Ownership, Principal, SandboxRecord, State};
@@ -34,7 +35,7 @@ pub enum Adopter {
 enum Taken {
     Yes,
     Ended,
-    By(Holder),
+    By(Holder, Option<SystemTime>),
 }
 
 pub(super) async fn adopt(
@@ -58,7 +59,10 @@ pub(super) async fn adopt(
     match taken {
         Taken::Yes => {}
         Taken::Ended => return Err(not_running(&record)),
-        Taken::By(by) => return Err(ControlError::Owned { id: record.id, by }),
+        Taken::By(by, since) => {
+            let since = since.map(|since| engine.time.shown(since));
+            return Err(ControlError::Owned { id: record.id, by, since });
+        }
     }
     info!(sandbox = %sandbox.id, ownership = %record.ownership, "adopted");
     fail_point!("adopt.guard.before");
@@ -82,8 +86,11 @@ fn take(
         taken = Taken::Yes;
         match (&record.ownership, holder) {
             (Ownership::Owned { by, .. }, Some(holder)) if is_same(by, holder) => {}
-            (Ownership::Owned { by, .. }, _) => taken = Taken::By(by.clone()),
-            (_, Some(holder)) => record.ownership = Ownership::Owned { by: holder.clone(), adopted: true },
+            (Ownership::Owned { by, since, .. }, _) => taken = Taken::By(by.clone(), *since),
+            (_, Some(holder)) => {
+                let (by, since) = (holder.clone(), Some(engine.time.now()));
+                record.ownership = Ownership::Owned { by, adopted: true, since };
+            }
             (_, None) => let_go(record, engine),
         }
     })?;

@@ -176,7 +176,7 @@ async fn own_again(engine: &Engine, held: &HeldLease) -> Result<(), ControlError
                 return;
             }
             if let Ownership::Orphaned { by, adopted, .. } = record.ownership.clone() {
-                record.ownership = Ownership::Owned { by, adopted };
+                record.ownership = Ownership::Owned { by, adopted, since: Some(engine.time.now()) };
             }
         })?;
     }

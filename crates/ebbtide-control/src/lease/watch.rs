@@ -147,7 +147,7 @@ fn orphan(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>, gone: Gone) {
 
 fn make_orphan(engine: &Engine, sandbox: &Sandbox, gone: &Gone) -> Result<(), LedgerError> {
     let change = |record: &mut SandboxRecord| {
-        let Ownership::Owned { by, adopted } = &record.ownership else { return };
+        let Ownership::Owned { by, adopted, .. } = &record.ownership else { return };
         if !can_be_owned(record.state) || !gone.is(by) || gone.is_back(engine) {
             return;
         }

@@ -99,13 +99,13 @@ fn new_record(
     let process = OwnerProcess::from_annotations(&spec.annotations)?;
     let ownership = match (owner, process) {
         _ if policy.detach => Ownership::Detached,
-        (Some((by, Presence::Here { .. })), _) => Ownership::made_by(by),
+        (Some((by, Presence::Here { .. })), _) => Ownership::made_by(by, created_at),
         // Its owner went while the request was on its way.
         (Some((by, Presence::Away { why, .. })), _) => {
             let (since, until) = (created_at, created_at + policy.orphan_grace);
             Ownership::Orphaned { by, adopted: false, why, since, until }
         }
-        (None, Some(process)) => Ownership::made_by(Holder::process(process)),
+        (None, Some(process)) => Ownership::made_by(Holder::process(process), created_at),
         (None, None) => Ownership::Unowned,
     };
     let owned = ownership.holder().is_some();

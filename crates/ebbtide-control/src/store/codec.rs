@@ -115,10 +115,11 @@ fn insert_row(connection: &rusqlite::Connection, record: &SandboxRecord) -> Resu
 pub(super) fn record(row: &Row<'_>) -> Result<Stored, rusqlite::Error> {
     let state = named(row, 3, State::ALL, State::as_str)?;
     let reason = optional(row, 4, TerminationReason::ALL, TerminationReason::as_str)?;
+    let created_at = from_millis(row.get(7)?);
     let ownership = match json_in(row, 16)? {
         Some(ownership) => ownership,
         None => json_in::<OwnerProcess>(row, 13)?
-            .map_or(Ownership::Unowned, |process| Ownership::made_by(Holder::process(process))),
+            .map_or(Ownership::Unowned, |process| Ownership::made_by(Holder::process(process), created_at)),
     };
     let record = SandboxRecord {
         id: parsed(row, 0)?,
@@ -129,7 +130,7 @@ pub(super) fn record(row: &Row<'_>) -> Result<Stored, rusqlite::Error> {
         reason,
         message: row.get(5)?,
         exit_code: row.get(6)?,
-        created_at: from_millis(row.get(7)?),
+        created_at,
         started_at: row.get::<_, Option<i64>>(8)?.map(from_millis),
         ended_at: row.get::<_, Option<i64>>(9)?.map(from_millis),
         deadline: from_millis(row.get(10)?),

@@ -51,7 +51,7 @@ async fn every_policy_answers_every_clean_up() {
     let made = control.create(&ME, idle(), "").await.unwrap();
     let record = |keep, adopted| {
         let mut record = SandboxRecord { state: State::Running, ..made.clone() };
-        record.ownership = Ownership::Owned { by: holder(), adopted };
+        record.ownership = Ownership::Owned { by: holder(), adopted, since: None };
         record.policy.keep = keep;
         record
     };
@@ -236,7 +236,7 @@ async fn who_has_adopted_an_orphan_meanwhile_is_not_overruled() {
     let (engine, waits) = (Arc::clone(control.engine()), Arc::clone(&sandbox));
     let dealing = tokio::spawn(async move { crate::keep::at_owner_end(&engine, &waits).await });
     tokio::time::sleep(Duration::from_millis(20)).await;
-    let adopted = Ownership::Owned { by: holder(), adopted: true };
+    let adopted = Ownership::Owned { by: holder(), adopted: true, since: None };
     sandbox.change(&control.engine().store, |record| record.ownership = adopted.clone()).unwrap();
     drop(held);
     dealing.await.unwrap();

@@ -8,7 +8,7 @@ mod rejection;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ebbtide_model::{ErrorReason, Invalid};
 use thiserror::Error;
@@ -238,6 +238,8 @@ pub struct Owned {
     pub id: String,
     /// Who owns it, in words.
     pub by: String,
+    /// Since when, if that is known.
+    pub since: Option<SystemTime>,
     /// What the daemon said.
     pub rejection: Rejection,
 }
@@ -267,7 +269,10 @@ impl From<tonic::Status> for Error {
         }
         if rejection.is(ErrorReason::SandboxOwned) {
             let said = |key: &str| rejection.metadata.get(key).cloned().unwrap_or_default();
-            return Self::Owned(Box::new(Owned { id: said("sandbox_id"), by: said("owner"), rejection }));
+            let since = said("owned_since").parse::<prost_types::Timestamp>().ok();
+            let since = since.and_then(|since| SystemTime::try_from(since).ok());
+            let (id, by) = (said("sandbox_id"), said("owner"));
+            return Self::Owned(Box::new(Owned { id, by, since, rejection }));
         }
         Self::Rejected(Box::new(rejection))
     }

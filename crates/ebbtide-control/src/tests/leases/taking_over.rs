@@ -59,7 +59,7 @@ async fn an_orphan_that_is_adopted_lives_on_and_its_first_owner_has_lost_it() {
     // Not while its owner is there, and the answer says who that is.
     let refused = control.adopt(&ME, &id, &adopter).await.unwrap_err();
     assert!(
-        matches!(&refused, ControlError::Owned { by, .. } if by.label == "a test elsewhere"),
+        matches!(&refused, ControlError::Owned { by, since: Some(_), .. } if by.label == "a test elsewhere"),
         "{refused}"
     );
     assert_eq!(refused.reason(), ErrorReason::SandboxOwned);
@@ -68,7 +68,9 @@ async fn an_orphan_that_is_adopted_lives_on_and_its_first_owner_has_lost_it() {
     drop(first);
     owned_as(&control, &id, "orphaned").await;
     let adopted = control.adopt(&ME, &id, &adopter).await.unwrap();
-    assert!(matches!(&adopted.ownership, Ownership::Owned { by, adopted: true } if by.label == "the second"));
+    assert!(
+        matches!(&adopted.ownership, Ownership::Owned { by, adopted: true, since: Some(_) } if by.label == "the second")
+    );
     assert!(matches!(switch(&home, &id), DeadMansSwitch::Process { process, .. } if process == me()));
     let _first = control.resume_lease(&ME, None, &token).await.unwrap();
     tokio::time::sleep(Duration::from_millis(500)).await;
