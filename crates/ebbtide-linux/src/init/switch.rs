@@ -9,6 +9,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use super::server::{OWNER, Server};
 use crate::protocol::Switch;
 
+/// An init that runs hears within this that a time has come.
+const LATE: Duration = Duration::from_secs(1);
+
 /// Who has to be alive.
 enum Holder {
     /// A process, by its pidfd: a child that it has forked is not taken for it.
@@ -32,9 +35,15 @@ impl Armed {
         Self { holder: None, grace: Duration::ZERO, cause: EndCause::OwnerGone, deadline: None }
     }
 
-    /// What ends the sandbox if the grace is over by now.
-    pub(super) fn due(&self, now: Instant) -> Option<EndCause> {
-        self.deadline.is_some_and(|deadline| deadline <= now).then_some(self.cause)
+    /// What ends the sandbox if the grace is over by now. An init that hears of that late was stopped itself: it first
+    /// reads what it was told meanwhile, which may be of a new owner.
+    pub(super) fn due(&mut self, now: Instant) -> Option<EndCause> {
+        let late = now.checked_duration_since(self.deadline?)?;
+        if late > LATE {
+            self.deadline = Some(now + LATE);
+            return None;
+        }
+        Some(self.cause)
     }
 
     fn begin_grace(&mut self) {
@@ -98,4 +107,22 @@ impl Server {
 fn has_ended(pidfd: &OwnedFd) -> bool {
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     matches!(poll(&mut [PollFd::new(&pidfd.as_fd(), PollFlags::IN)], Some(&now)), Ok(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grace_that_is_over_ends_it_and_one_that_was_slept_through_a_moment_later() {
+        let begun = Instant::now();
+        let over = begun + Duration::from_secs(60);
+        let mut armed = Armed { deadline: Some(over), ..Armed::off() };
+        assert_eq!(armed.due(begun), None);
+        assert_eq!(armed.due(over), Some(EndCause::OwnerGone));
+        let stopped_until = over + Duration::from_secs(120);
+        assert_eq!(armed.due(stopped_until), None);
+        assert_eq!(armed.due(stopped_until + LATE), Some(EndCause::OwnerGone));
+        assert_eq!(Armed::off().due(stopped_until), None);
+    }
 }

@@ -8,6 +8,7 @@ mod orphans;
 mod pausing;
 mod program;
 mod purging;
+mod standstill;
 mod words;
 
 use std::time::Duration;
