@@ -43,7 +43,8 @@ def test_an_orphan_is_found_and_adopted_and_ends_with_the_session(home: Home, sc
             session.from_id(owned).result()
         assert str(alive.process.pid) in (refused.value.owner or "")
         since = refused.value.owned_since
-        assert since is not None and described.ownership.since is not None
+        assert since is not None
+        assert described.ownership.since is not None
         assert abs(since - described.ownership.since) < timedelta(minutes=5)
     assert described.end is None
     assert Sandbox.from_id(orphan).result().describe().result().end.reason == "session_closed"
