@@ -4,6 +4,7 @@
 use std::io;
 use std::sync::Arc;
 
+use ebbtide_control::ControlError;
 use ebbtide_model::{Invalid, OWNER_PID_ANNOTATION, OwnerProcess, Principal};
 use tokio::net::UnixStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -91,15 +92,16 @@ impl Caller {
     /// Checks that a process may be named as the owner of a sandbox.
     ///
     /// # Errors
-    /// The annotation that is wrong.
-    pub(crate) fn check_owner(&self, process: OwnerProcess) -> Result<(), Invalid> {
+    /// The annotation that is wrong; or that it cannot be found out.
+    pub(crate) fn check_owner(&self, process: OwnerProcess) -> Result<(), ControlError> {
         match self.uid {
             Some(uid) => owner::check(process, uid),
             None => Err(Invalid::new(
                 format!("annotations[{OWNER_PID_ANNOTATION}]"),
                 "names a process of the daemon's machine, which nobody over the network owns",
                 "no owner; a lifetime bounds the sandbox",
-            )),
+            )
+            .into()),
         }
     }
 }

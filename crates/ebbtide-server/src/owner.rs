@@ -1,45 +1,63 @@
 //! Whether a process that is to own a sandbox is the caller's to name.
 
-use std::fs;
+use std::{fs, io};
 
+use ebbtide_control::ControlError;
+use ebbtide_driver::DriverError;
 use ebbtide_model::{Invalid, OWNER_PID_ANNOTATION, OWNER_START_TIME_ANNOTATION, OwnerProcess, ProcessStat};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 /// Checks that `owner` is alive, is the process that was meant, and belongs to user `uid`.
 ///
 /// # Errors
-/// The annotation that is wrong.
-pub(crate) fn check(owner: OwnerProcess, uid: u32) -> Result<(), Invalid> {
+/// The annotation that is wrong; or that it cannot be found out, for want of descriptors, say.
+pub(crate) fn check(owner: OwnerProcess, uid: u32) -> Result<(), ControlError> {
     let refused = |annotation: &str, problem: &str, accepted: &str| {
-        Invalid::new(format!("annotations[{annotation}]"), problem, accepted)
+        Err(Invalid::new(format!("annotations[{annotation}]"), problem, accepted).into())
     };
-    let read = |file: &str| fs::read_to_string(format!("/proc/{}/{file}", owner.pid)).ok();
+    let read = |file: &str| {
+        let path = format!("/proc/{}/{file}", owner.pid);
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if is_of_the_dead(&error) => Ok(None),
+            Err(error) => {
+                Err(ControlError::Driver(DriverError::NoRoom { what: format!("read {path}: {error}") }))
+            }
+        }
+    };
     // The user first: should another process take the number in between, then the start time tells.
+    let (status, stat) = (read("status")?, read("stat")?);
     let (Some(owner_uid), Some(start_time)) =
-        (read("status").as_deref().and_then(real_uid), read("stat").as_deref().and_then(start_time))
+        (status.as_deref().and_then(real_uid), stat.as_deref().and_then(start_time))
     else {
-        return Err(refused(
+        return refused(
             OWNER_PID_ANNOTATION,
             &format!("{} is no process that runs here", owner.pid),
             "the id of a running process",
-        ));
+        );
     };
     if start_time != owner.start_time {
-        return Err(refused(
+        return refused(
             OWNER_START_TIME_ANNOTATION,
             &format!("is not when process {} started", owner.pid),
             "field 22 of /proc/PID/stat",
-        ));
+        );
     }
     if owner_uid != uid {
-        return Err(refused(
+        return refused(
             OWNER_PID_ANNOTATION,
             &format!("{} is a process of another user", owner.pid),
             "a process of your own",
-        ));
+        );
     }
     Ok(())
+}
+
+/// Whether a file of a process cannot be read because that has ended.
+fn is_of_the_dead(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(Errno::SRCH.raw_os_error())
 }
 
 /// The process `pid`, which user `uid` is; `None` where it has ended, or is another's by now.
@@ -98,7 +116,10 @@ mod tests {
 
     #[test]
     fn each_lie_is_refused_by_the_annotation_it_is_in() {
-        let field = |owner, uid| check(owner, uid).unwrap_err().field;
+        let field = |owner, uid| match check(owner, uid) {
+            Err(ControlError::Invalid(invalid)) => invalid.field,
+            other => panic!("{other:?}"),
+        };
         let me = myself();
         let (pid, start) =
             ("annotations[ebbtide.dev/owner-pid]", "annotations[ebbtide.dev/owner-start-time]");

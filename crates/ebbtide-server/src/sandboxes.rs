@@ -50,7 +50,7 @@ impl SandboxService for Sandboxes {
         let owner =
             OwnerProcess::from_annotations(&spec.annotations).map_err(|invalid| refused(invalid.into()))?;
         if let Some(process) = owner {
-            caller.check_owner(process).map_err(|invalid| refused(invalid.into()))?;
+            caller.check_owner(process).map_err(refused)?;
         }
         let record = self
             .control

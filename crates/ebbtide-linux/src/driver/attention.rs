@@ -2,11 +2,13 @@
 //! daemon, whatever it dies of, and that starts the grace in each init.
 
 use std::collections::HashMap;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ebbtide_driver::{DeadMansSwitch, DriverError};
 use ebbtide_model::{OwnerProcess, ProcessStat, SandboxId};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::sync::Mutex as AsyncMutex;
 
@@ -43,7 +45,7 @@ impl Inner {
         let init = self.connect(id)?;
         let kept = self.attention.of(id);
         let mut kept = kept.lock().await;
-        let (wire, pidfd) = for_init(switch);
+        let (wire, pidfd) = for_init(switch)?;
         let asked = self.ask_to(id, &init, &ToInit::Guard(wire), pidfd.as_slice()).await;
         if asked.is_ok() {
             // An earlier connection is closed now that the init no longer minds.
@@ -73,21 +75,33 @@ impl Inner {
 }
 
 /// A switch as an init understands it, with the owner's pidfd if that lives.
-pub(super) fn for_init(switch: DeadMansSwitch) -> (Switch, Option<OwnedFd>) {
-    match switch {
+pub(super) fn for_init(switch: DeadMansSwitch) -> Result<(Switch, Option<OwnedFd>), DriverError> {
+    Ok(match switch {
         DeadMansSwitch::Off => (Switch::Off, None),
         DeadMansSwitch::Daemon { grace } => (Switch::Connection { grace }, None),
         DeadMansSwitch::Process { process, grace } => match open_owner(process) {
-            Some(pidfd) => (Switch::Process { grace }, Some(pidfd)),
-            None => (Switch::Dead { grace }, None),
+            Ok(Some(pidfd)) => (Switch::Process { grace }, Some(pidfd)),
+            Ok(None) => (Switch::Dead { grace }, None),
+            // It may well live.
+            Err(error) => return Err(DriverError::NoRoom { what: format!("look at the owner: {error}") }),
         },
-    }
+    })
 }
 
 /// A descriptor of the owner, if it lives and is the process that was meant.
-fn open_owner(owner: OwnerProcess) -> Option<OwnedFd> {
-    let pidfd = pidfd_open(Pid::from_raw(i32::try_from(owner.pid).ok()?)?, PidfdFlags::empty()).ok()?;
+fn open_owner(owner: OwnerProcess) -> io::Result<Option<OwnedFd>> {
+    let Some(pid) = i32::try_from(owner.pid).ok().and_then(Pid::from_raw) else { return Ok(None) };
+    let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(pidfd) => pidfd,
+        Err(Errno::SRCH | Errno::INVAL) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
     // Read after the open: from here on the descriptor stands for the process whose start time this is.
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", owner.pid)).ok()?;
-    (ProcessStat::parse(&stat)?.start_time == owner.start_time).then_some(pidfd)
+    let stat = match std::fs::read_to_string(format!("/proc/{}/stat", owner.pid)) {
+        Ok(stat) => stat,
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let same = ProcessStat::parse(&stat).is_some_and(|stat| stat.start_time == owner.start_time);
+    Ok(same.then_some(pidfd))
 }

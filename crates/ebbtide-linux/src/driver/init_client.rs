@@ -22,7 +22,7 @@ impl Inner {
         let mut fds: Vec<OwnedFd> = Vec::new();
         // The places are fixed: the log, the mounted files if there are any, the owner if there is one.
         fds.push(self.open_log(plan)?);
-        let (switch, owner) = for_init(plan.switch);
+        let (switch, owner) = for_init(plan.switch)?;
         let start = Start {
             hostname: format!("{}-{}", self.home_id, plan.id),
             main: plan.main.clone(),

@@ -2,7 +2,7 @@
 
 mod hold;
 
-use ebbtide_control::{Adopter, Control};
+use ebbtide_control::{Adopter, Control, ControlError};
 use ebbtide_model::{Invalid, LEASE_HEADER, LeaseId, OwnerProcess, SandboxRecord};
 use ebbtide_proto::Shown;
 use ebbtide_proto::ebbtide::v1 as own;
@@ -84,8 +84,11 @@ impl LeaseService for Leases {
 fn named(caller: &Caller, process: own::Process) -> Result<OwnerProcess, Status> {
     let own::Process { pid, start_time } = process;
     let process = OwnerProcess { pid, start_time };
-    let refused =
-        |refused: Invalid| errors::invalid(Invalid { field: "owner.process".to_owned(), ..refused });
-    caller.check_owner(process).map_err(refused)?;
+    caller.check_owner(process).map_err(|error| match error {
+        ControlError::Invalid(refused) => {
+            errors::invalid(Invalid { field: "owner.process".to_owned(), ..refused })
+        }
+        error => errors::control(error),
+    })?;
     Ok(process)
 }
