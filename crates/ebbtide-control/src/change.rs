@@ -3,7 +3,7 @@
 //! Each is made by whoever holds [`Sandbox::changing`], since the driver is told of it too, and two of them must not
 //! overtake each other between the driver and the record. One that is ending is past all of this.
 
-use ebbtide_model::{Event, Holder, KeepAs, Ownership, PauseReason, SandboxRecord, State};
+use ebbtide_model::{Event, Holder, KeepAs, MainEnd, Ownership, PauseReason, SandboxRecord, State};
 
 use tokio::time::Instant;
 
@@ -35,11 +35,13 @@ impl Sandbox {
     }
 
     /// It is kept, as `ownership` says of who stood for it last. The values of its environment are forgotten, which may
-    /// be secrets of an owner who is gone: they are in the sandbox, and need to be nowhere else.
+    /// be secrets of an owner who is gone: they are in the sandbox, and need to be nowhere else. `main_end` is how its main
+    /// command ended, where that is why.
     pub(crate) fn keep(
         &self,
         store: &Store,
         what: KeepAs,
+        main_end: Option<MainEnd>,
         ownership: impl FnOnce(Option<Holder>) -> Ownership,
     ) -> Result<SandboxRecord, LedgerError> {
         self.transition(|record| {
@@ -51,6 +53,10 @@ impl Sandbox {
                 KeepAs::Paused => (State::Paused, Some(PauseReason::Kept)),
                 KeepAs::Files => (State::Running, None),
             };
+            if let Some(end) = main_end {
+                record.main_end = Some(end);
+                record.exit_code = Some(end.exit_code);
+            }
             record.ownership = ownership(record.ownership.holder().cloned());
             record.spec.main.env.values_mut().for_each(String::clear);
             store.record_kept(record)

@@ -66,6 +66,8 @@ pub enum Occasion {
     Session,
     /// The part of a program is over that it was made for.
     Scope,
+    /// What it was made for has failed.
+    Failure,
 }
 
 impl Occasion {
@@ -74,6 +76,7 @@ impl Occasion {
             Self::Explicit => None,
             Self::Session => Some(CleanUp::Session),
             Self::Scope => Some(CleanUp::Scope),
+            Self::Failure => Some(CleanUp::Failure),
         }
     }
 }
@@ -235,7 +238,8 @@ impl Control {
         purge::purge(self.engine(), principal, &filter, dry_run, asked).await
     }
 
-    /// Waits, without bound, until a sandbox has ended and everything of it is released.
+    /// Waits, without bound, until a sandbox has ended and everything of it is released. One that is kept after its main
+    /// command's end is answered at once, unless it is about to end, too.
     ///
     /// # Errors
     /// When the caller has none with this id.
@@ -247,7 +251,7 @@ impl Control {
                 let mut closing = self.engine().tasks.cancelled();
                 tokio::select! {
                     biased;
-                    ended = changes.wait_for(|record| record.state.is_terminal()) => match ended {
+                    ended = changes.wait_for(SandboxRecord::is_over) => match ended {
                         Ok(record) => Ok(self.shown(record.clone())),
                         Err(_) => Err(ControlError::ShuttingDown),
                     },

@@ -112,7 +112,7 @@ fn can_be_idle(record: &SandboxRecord) -> bool {
     let argv: Vec<&str> = record.spec.main.argv.iter().chain(&record.spec.args).map(String::as_str).collect();
     record.state == State::Running
         && !matches!(record.ownership, Ownership::Kept { .. })
-        && (record.idles() || WAITING.contains(&argv.as_slice()))
+        && (record.idles() || record.main_end.is_some() || WAITING.contains(&argv.as_slice()))
 }
 
 /// Waits until a sandbox has been idle for as long as it may be; for ever if it may be so for ever.

@@ -2,21 +2,23 @@
 //!
 //! It is asked before each such clean-up. An explicit stop is none, and neither is a lifetime: nothing outlives that.
 //! What is kept has a deadline of its own, says in every listing why it was kept, and can be adopted, resumed and stopped
-//! until then. A sandbox whose main command has ended cannot be kept, since all of it ends with its init; what its
-//! policy can still save is the record, with log and receipt.
+//! until then. Where its policy could spare a sandbox when its main command ends, init waits for the decision: of such a
+//! one the files are kept, and nothing runs in it any more.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ebbtide_driver::clean_up::preserve;
-use ebbtide_driver::{DeadMansSwitch, DriverError};
+use ebbtide_driver::{AtMainEnd, DeadMansSwitch, DriverError, MainEnded};
 use ebbtide_model::{
-    Holder, Keep, KeepAs, Limits, Ownership, Policy, SandboxRecord, State, TerminationReason,
+    ExitStatus, Holder, Keep, KeepAs, Limits, MainEnd, Ownership, Policy, SandboxRecord, State,
+    TerminationReason,
 };
 
 use crate::engine::Engine;
 use crate::failpoint::fail_point;
 use crate::sandbox::{Ending, Sandbox};
+use crate::store::{from_millis, millis};
 use crate::{ControlError, lifecycle};
 
 /// A clean-up that nobody asked for by name.
@@ -30,6 +32,10 @@ pub(crate) enum CleanUp {
     Session,
     /// The part of a program that it was made for is over.
     Scope,
+    /// What it was made for has failed.
+    Failure,
+    /// Its main command has ended.
+    MainEnded(MainEnd),
 }
 
 impl CleanUp {
@@ -39,16 +45,34 @@ impl CleanUp {
             Self::OwnerGone => TerminationReason::OwnerGone,
             Self::Idle => TerminationReason::Idle,
             Self::Session => TerminationReason::SessionClosed,
-            Self::Scope => TerminationReason::Stopped,
+            Self::Scope | Self::Failure => TerminationReason::Stopped,
+            Self::MainEnded(end) => end.reason,
         }
     }
 
-    fn words(self) -> &'static str {
-        match self {
+    fn words(self) -> String {
+        let words = match self {
             Self::OwnerGone => "its owner is gone",
             Self::Idle => "nobody has used it",
             Self::Session => "its session was closed",
             Self::Scope => "what it was made for is over",
+            Self::Failure => "what it was made for has failed",
+            Self::MainEnded(MainEnd { exit_code: 0, .. }) => "its main command has ended",
+            Self::MainEnded(MainEnd { reason: TerminationReason::OutOfMemory, .. }) => {
+                "its main command was killed for want of memory"
+            }
+            Self::MainEnded(MainEnd { exit_code, .. }) => {
+                return format!("its main command failed with {exit_code}");
+            }
+        };
+        words.to_owned()
+    }
+
+    /// How the main command ended, where that is what it is about.
+    fn main_end(self) -> Option<MainEnd> {
+        match self {
+            Self::MainEnded(end) => Some(end),
+            _ => None,
         }
     }
 }
@@ -72,13 +96,20 @@ pub(crate) enum Verdict {
 /// The decision, at `now`.
 pub(crate) fn decide(record: &SandboxRecord, clean_up: CleanUp, now: SystemTime) -> Verdict {
     let policy = &record.policy;
-    let until = record.deadline.min(now + policy.keep_for);
+    let until = match (&record.ownership, clean_up) {
+        (Ownership::Kept { until, .. }, _) => *until,
+        // A daemon that comes later decides as one that was there.
+        (_, CleanUp::MainEnded(end)) => end.at + policy.keep_for,
+        _ => now + policy.keep_for,
+    };
+    let until = until.min(record.deadline);
     let there_is_something = matches!(record.state, State::Running | State::Paused);
     if !there_is_something || until <= now || !spares(policy, &record.ownership, clean_up) {
         return Verdict::End;
     }
     let why = format!("{} (keep = {})", clean_up.words(), policy.keep);
-    Verdict::Keep { why, what: policy.keep_as, until }
+    let runs = clean_up.main_end().or(record.main_end).is_none();
+    Verdict::Keep { why, what: if runs { policy.keep_as } else { KeepAs::Files }, until }
 }
 
 fn spares(policy: &Policy, ownership: &Ownership, clean_up: CleanUp) -> bool {
@@ -86,7 +117,10 @@ fn spares(policy: &Policy, ownership: &Ownership, clean_up: CleanUp) -> bool {
         Keep::Never => false,
         Keep::Always => true,
         // Who has stopped it, or has left it idle, has not failed.
-        Keep::OnFailure => clean_up == CleanUp::OwnerGone,
+        Keep::OnFailure => match clean_up {
+            CleanUp::MainEnded(end) => end.exit_code != 0,
+            _ => matches!(clean_up, CleanUp::OwnerGone | CleanUp::Failure),
+        },
         // Idleness is nobody's clean-up, so it cannot be that of somebody who has adopted it.
         Keep::Attached => clean_up != CleanUp::Idle && ownership.is_adopted(),
     }
@@ -100,12 +134,30 @@ pub(crate) fn switch_grace(record: &SandboxRecord) -> Duration {
     policy.orphan_grace + if spared { policy.keep_for } else { Duration::ZERO }
 }
 
+/// What init does when the main command of a sandbox ends: where that might be spared it waits for a daemon, and if none
+/// comes for as long as it would be kept, it ends.
+pub(crate) fn main_end_wish(record: &SandboxRecord) -> AtMainEnd {
+    let at_most = record.policy.keep_for;
+    match record.policy.keep {
+        Keep::Never => AtMainEnd::End,
+        Keep::OnFailure => AtMainEnd::Stay { if_failed: true, at_most },
+        Keep::Always | Keep::Attached => AtMainEnd::Stay { if_failed: false, at_most },
+    }
+}
+
+/// Whether a daemon is to decide what becomes of the sandbox when its main command ends.
+pub(crate) fn awaits_main_end(record: &SandboxRecord) -> bool {
+    record.main_end.is_none() && main_end_wish(record) != AtMainEnd::End
+}
+
 /// For how much longer than others a record is kept that says how a main command failed.
 pub(crate) fn record_longer(record: &SandboxRecord, exit_code: Option<i32>, limits: &Limits) -> Duration {
     let by_itself =
         matches!(record.reason, Some(TerminationReason::MainExited | TerminationReason::OutOfMemory));
     let failed = by_itself && exit_code.is_some_and(|code| code != 0);
     match record.policy.keep {
+        // Whose files were kept has had its time.
+        _ if record.main_end.is_some() => Duration::ZERO,
         Keep::OnFailure | Keep::Always if failed => record.policy.keep_for.saturating_sub(limits.retention),
         _ => Duration::ZERO,
     }
@@ -133,17 +185,47 @@ pub(crate) async fn clean_up_held(
         // A session that is closed twice, say.
         return Ok(sandbox.record());
     }
+    decided(engine, sandbox, clean_up, &ending).await
+}
+
+/// Does what is decided.
+async fn decided(
+    engine: &Engine,
+    sandbox: &Sandbox,
+    clean_up: CleanUp,
+    ending: &Ending,
+) -> Result<SandboxRecord, ControlError> {
     let since = engine.time.now();
     match sandbox.peek(|record| decide(record, clean_up, since)) {
         Verdict::End => {
-            lifecycle::end(engine, sandbox, &ending).await?;
+            lifecycle::end(engine, sandbox, ending).await?;
             Ok(sandbox.record())
         }
         Verdict::Keep { why, what, until } => {
             let kept = |by| Ownership::Kept { by, why, since, until };
-            keep(engine, sandbox, what, until, kept).await
+            keep(engine, sandbox, what, until, clean_up.main_end(), kept).await
         }
     }
+}
+
+/// The main command has ended, as is told, of a sandbox whose init waits for what is to become of it. Answers whether
+/// it is kept; if not, its end is recorded.
+pub(crate) async fn at_main_end(
+    engine: &Engine,
+    sandbox: &Sandbox,
+    reason: TerminationReason,
+    ended: &MainEnded,
+) -> Result<bool, ControlError> {
+    let _changing = sandbox.changing.lock().await;
+    let exit_code = ended.report.exit.map(ExitStatus::code);
+    let now = engine.time.now();
+    let at = from_millis(millis(now.checked_sub(ended.ago).unwrap_or(now)));
+    // It is told in whole milliseconds, and so did not end before it began.
+    let at = sandbox.peek(|record| record.started_at).map_or(at, |started| at.max(started));
+    let clean_up = CleanUp::MainEnded(MainEnd { reason, exit_code: exit_code.unwrap_or_default(), at });
+    let ending = Ending { exit_code, ..Ending::new(reason) };
+    let record = decided(engine, sandbox, clean_up, &ending).await?;
+    Ok(record.main_end.is_some())
 }
 
 /// The driver first: should the daemon die in between, the next one comes to the same decision and does it again.
@@ -152,6 +234,7 @@ async fn keep(
     sandbox: &Sandbox,
     what: KeepAs,
     until: SystemTime,
+    main_end: Option<MainEnd>,
     kept: impl FnOnce(Option<Holder>) -> Ownership,
 ) -> Result<SandboxRecord, ControlError> {
     fail_point!("keep.driver.before");
@@ -163,7 +246,7 @@ async fn keep(
         return Err(ControlError::NotRunning { id: sandbox.id.clone(), state: sandbox.state() });
     }
     fail_point!("keep.driver.after");
-    let record = sandbox.keep(&engine.store, what, kept)?;
+    let record = sandbox.keep(&engine.store, what, main_end, kept)?;
     fail_point!("keep.record.after");
     tracing::info!(%what, "kept");
     Ok(record)

@@ -24,6 +24,8 @@ pub struct ListFilter {
     pub ownership: Option<&'static str>,
     /// Ended ones too. Without effect where `state` is given.
     pub show_terminated: bool,
+    /// One that was kept after its main command's end counts as ended, as any client of the public protocol sees it.
+    pub as_shown: bool,
     /// How many at most; 0 for the default, which is also the most.
     pub page_size: usize,
     /// Where the page before ended; empty for the first page.
@@ -34,9 +36,10 @@ pub struct ListFilter {
 
 impl ListFilter {
     fn wants(&self, record: &SandboxRecord) -> bool {
+        let is = if self.as_shown { record.shown_state() } else { record.state };
         let state = match self.state {
-            Some(state) => record.state == state,
-            None => self.show_terminated || !record.state.is_terminal(),
+            Some(state) => is == state,
+            None => self.show_terminated || !is.is_terminal(),
         };
         let ownership = self.ownership.is_none_or(|kind| record.ownership.kind() == kind);
         state && ownership && has_tags(record, &self.tags)

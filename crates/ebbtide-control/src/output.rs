@@ -42,8 +42,9 @@ impl MainOutput {
     pub async fn more(&mut self) -> Result<bool, ControlError> {
         let Some(life) = &mut self.life else { return Ok(false) };
         let ended = async {
-            // One whose record is dropped has ended, too.
-            let _ = life.wait_for(|record| record.state.is_terminal()).await;
+            // One whose record is dropped has ended, too; one that is kept without its main command puts nothing out.
+            let has_ended = |record: &SandboxRecord| record.state.is_terminal() || record.main_end.is_some();
+            let _ = life.wait_for(has_ended).await;
         };
         let has_ended = tokio::select! {
             changed = self.log.changed() => changed.map(|()| false)?,

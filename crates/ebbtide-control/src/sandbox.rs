@@ -68,6 +68,12 @@ impl Ending {
         record.ended_by.clone_from(&self.by);
         record.message.clone_from(&self.message);
         record.exit_code = self.exit_code;
+        if let Some(main) = record.main_end {
+            // That is why it ended; this only ends what was kept of it.
+            record.reason = Some(main.reason);
+            record.exit_code = Some(main.exit_code);
+            record.message = format!("its files were kept until then: {}", self.reason);
+        }
         true
     }
 }

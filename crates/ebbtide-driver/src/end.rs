@@ -1,6 +1,6 @@
 //! How a sandbox ended and what became of what it held.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use ebbtide_model::{ExitStatus, Receipt, SandboxId};
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ pub enum EndCause {
     DaemonGone,
     /// The kernel killed its main command for want of memory.
     OutOfMemory,
-    /// Its init was killed from outside.
+    /// Its init was killed from outside, before its main command had ended.
     InitKilled,
 }
 
@@ -33,6 +33,15 @@ pub struct EndReport {
     pub exit: Option<ExitStatus>,
     /// When it ended.
     pub at: SystemTime,
+}
+
+/// How the main command of a sandbox that stays ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MainEnded {
+    /// As the report of the sandbox's end would have said it.
+    pub report: EndReport,
+    /// How long ago that was, by a clock that nobody sets.
+    pub ago: Duration,
 }
 
 /// What a destroy did.

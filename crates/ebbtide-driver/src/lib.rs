@@ -22,12 +22,12 @@ use ebbtide_model::{SandboxId, StopOptions};
 pub use ebbtide_model::{Leftover, Receipt, WindowSize};
 
 pub use capacity::Capacity;
-pub use end::{DestroyOutcome, EndCause, EndReport, Existing, Phase};
+pub use end::{DestroyOutcome, EndCause, EndReport, Existing, MainEnded, Phase};
 pub use error::DriverError;
 pub use exec::{Exec, ExecControl, ExecEvent, ExecEvents, ExecRequest, ExecStdin};
 pub use file::{Content, FileError, FileErrorKind, FileRead, Sink, WriteOptions};
 pub use log::{LogBefore, LogMark, LogRecord, LogStream, MainLog};
-pub use plan::{DeadMansSwitch, LayeredRoot, RootImage, SandboxPlan};
+pub use plan::{AtMainEnd, DeadMansSwitch, LayeredRoot, RootImage, SandboxPlan};
 
 /// Runs sandboxes.
 ///
@@ -93,7 +93,7 @@ pub trait Driver: Send + Sync + 'static {
     async fn stop(&self, id: &SandboxId, options: StopOptions) -> Result<(), DriverError>;
 
     /// Replaces the dead man's switch of a running or paused sandbox: a grace that runs ends, and the new switch holds
-    /// from now on. Also how a driver attends again to a sandbox that an earlier one has attended to.
+    /// from now on; one that stays after its main command's end does so for as long as that lets it. Also how a driver attends again to a sandbox that an earlier one has attended to.
     ///
     /// # Errors
     /// [`DriverError::NotRunning`] once its end has begun, whatever began it.
@@ -112,6 +112,14 @@ pub trait Driver: Send + Sync + 'static {
     /// Kills every process of a running or paused sandbox and keeps the sandbox: its main command does not end it this
     /// once. Returns when all are gone; afterwards it runs, so that commands can be run in it and its files be read.
     async fn end_processes(&self, id: &SandboxId) -> Result<(), DriverError>;
+
+    /// Waits, without bound, until the main command has ended of a sandbox that stays then ([`AtMainEnd::Stay`]), and says
+    /// how. Nothing else runs in it by then; until its end every call answers the
+    /// same, also after a restart.
+    ///
+    /// # Errors
+    /// [`DriverError::NotRunning`] once the sandbox has ended, by whatever cause: [`Driver::ended`] tells.
+    async fn main_ended(&self, id: &SandboxId) -> Result<MainEnded, DriverError>;
 
     /// Waits, without bound, until the sandbox has ended: its main command, a deadline, a stop, or a fault.
     ///

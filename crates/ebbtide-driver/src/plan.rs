@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ebbtide_model::{Command, EffectiveResources, MountedFile, OwnerProcess, SandboxId};
+use ebbtide_model::{Command, EffectiveResources, ExitStatus, MountedFile, OwnerProcess, SandboxId};
 use serde::{Deserialize, Serialize};
 
 /// One sandbox to be made. Everything in it has been validated.
@@ -28,6 +28,35 @@ pub struct SandboxPlan {
     pub lifetime: Duration,
     /// What else ends it although nobody asks for it, from now on.
     pub switch: DeadMansSwitch,
+    /// What becomes of it when its main command ends.
+    pub at_main_end: AtMainEnd,
+}
+
+/// What becomes of a sandbox when its main command ends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AtMainEnd {
+    /// It ends, too.
+    #[default]
+    End,
+    /// Whatever else runs in it is killed, and it stays: commands can be run in it and its files be read.
+    /// [`crate::Driver::main_ended`] tells. Its lifetime and its switch go on.
+    Stay {
+        /// Only if the main command has failed; else it ends.
+        if_failed: bool,
+        /// How long it waits for [`crate::Driver::guard`], after which only its lifetime and its new switch end it. Without
+        /// one it ends then, as if it had never stayed.
+        at_most: Duration,
+    },
+}
+
+impl AtMainEnd {
+    /// How long a sandbox stays at first whose main command ended so; `None` if it does not.
+    pub fn stays(self, exit: ExitStatus) -> Option<Duration> {
+        match self {
+            Self::Stay { if_failed, at_most } if !if_failed || exit.code() != 0 => Some(at_most),
+            _ => None,
+        }
+    }
 }
 
 /// What ends a sandbox although nobody asks for it, besides its lifetime. Held by the sandbox itself, whatever becomes

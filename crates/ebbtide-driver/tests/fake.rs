@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use ebbtide_driver::fake::{Call, FakeDriver};
 use ebbtide_driver::{
-    DeadMansSwitch, DestroyOutcome, Driver, DriverError, EndCause, ExecEvent, ExecRequest, Leftover, Phase,
-    RootImage, SandboxPlan,
+    AtMainEnd, DeadMansSwitch, DestroyOutcome, Driver, DriverError, EndCause, ExecEvent, ExecRequest,
+    Leftover, Phase, RootImage, SandboxPlan,
 };
 use ebbtide_model::{Command, EffectiveResources, ExitStatus, SandboxId};
 
@@ -26,6 +26,7 @@ fn idle() -> SandboxPlan {
         resources: EffectiveResources::default(),
         lifetime: Duration::from_secs(60),
         switch: DeadMansSwitch::Off,
+        at_main_end: AtMainEnd::End,
     }
 }
 

@@ -35,6 +35,9 @@ pub(crate) struct Run {
     pub(crate) has_main: bool,
     /// How many mounts it has.
     pub(crate) mounts: u32,
+    /// How its main command ended, where it stays nevertheless. Last, and absent as zeros are read: an init of an earlier
+    /// version does not write it.
+    pub(crate) main_end: Option<EndReport>,
 }
 
 /// What is known of one that has ended.
@@ -53,6 +56,14 @@ impl RunRecord {
             Self::Empty => 0,
             Self::Started(run) | Self::Paused(run) | Self::Stopping(run) => run.mounts,
             Self::Ended(end) => end.mounts,
+        }
+    }
+
+    /// How its main command ended, where it stays nevertheless.
+    pub(crate) fn main_end(&self) -> Option<EndReport> {
+        match self {
+            Self::Started(run) | Self::Paused(run) | Self::Stopping(run) => run.main_end,
+            Self::Empty | Self::Ended(_) => None,
         }
     }
 
@@ -91,24 +102,30 @@ mod tests {
         assert_eq!(RunRecord::read(&path), RunRecord::Empty);
         let file = File::create(&path).unwrap();
         assert_eq!(RunRecord::read(&path), RunRecord::Empty);
+        let exit = Some(ExitStatus::Signal(9));
+        let report = EndReport { cause: EndCause::LifetimeExpired, exit, at: SystemTime::now() };
         for record in [
-            RunRecord::Started(Run { has_main: true, mounts: 30 }),
-            RunRecord::Paused(Run { has_main: true, mounts: 30 }),
-            RunRecord::Stopping(Run { has_main: true, mounts: 30 }),
-            RunRecord::Ended(End {
-                report: EndReport {
-                    cause: EndCause::LifetimeExpired,
-                    exit: Some(ExitStatus::Signal(9)),
-                    at: SystemTime::now(),
-                },
-                processes: u32::MAX,
-                mounts: u32::MAX,
-            }),
+            RunRecord::Started(Run { has_main: true, mounts: 30, main_end: None }),
+            RunRecord::Paused(Run { has_main: true, mounts: 30, main_end: None }),
+            RunRecord::Stopping(Run { has_main: true, mounts: u32::MAX, main_end: Some(report) }),
+            RunRecord::Ended(End { report, processes: u32::MAX, mounts: u32::MAX }),
         ] {
             record.write(&file).unwrap();
             assert_eq!(RunRecord::read(&path), record);
         }
         std::fs::write(&path, [255; SIZE]).unwrap();
         assert_eq!(RunRecord::read(&path), RunRecord::Empty);
+    }
+
+    #[test]
+    fn a_record_of_an_earlier_version_is_of_one_whose_main_command_runs() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("exit");
+        let mut bytes = [0; SIZE];
+        // Version, kind, a main command, 30 mounts.
+        bytes[..4].copy_from_slice(&[1, 1, 1, 30]);
+        std::fs::write(&path, bytes).unwrap();
+        let run = Run { has_main: true, mounts: 30, main_end: None };
+        assert_eq!(RunRecord::read(&path), RunRecord::Started(run));
     }
 }

@@ -9,13 +9,15 @@ use crate::{Invalid, OwnerProcess};
 
 /// The request header that carries a lease's token: what a call makes or adopts belongs to that lease.
 pub const LEASE_HEADER: &str = "ebbtide-lease";
-/// The request header of a stop that nobody asked for by name, for what it is: [`STOP_FOR_SESSION`] or
-/// [`STOP_FOR_SCOPE`]. The sandbox's keep policy is asked then.
+/// The request header of a stop that nobody asked for by name, for what it is: [`STOP_FOR_SESSION`],
+/// [`STOP_FOR_SCOPE`] or [`STOP_FOR_FAILURE`]. The sandbox's keep policy is asked then.
 pub const STOP_FOR_HEADER: &str = "ebbtide-stop-for";
 /// The value of [`STOP_FOR_HEADER`] where a session that closes stops its sandboxes.
 pub const STOP_FOR_SESSION: &str = "session";
 /// The value of [`STOP_FOR_HEADER`] where the block, the last handle or the program that had a sandbox ends.
 pub const STOP_FOR_SCOPE: &str = "scope";
+/// The value of [`STOP_FOR_HEADER`] where what a sandbox was made for has failed.
+pub const STOP_FOR_FAILURE: &str = "failure";
 
 const PREFIX: &str = "lease-";
 

@@ -29,7 +29,9 @@ mod terminal;
 pub use error::{ErrorReason, Invalid};
 pub use id::SandboxId;
 pub use image::ImageAliases;
-pub use lease::{Holder, LEASE_HEADER, LeaseId, STOP_FOR_HEADER, STOP_FOR_SCOPE, STOP_FOR_SESSION};
+pub use lease::{
+    Holder, LEASE_HEADER, LeaseId, STOP_FOR_FAILURE, STOP_FOR_HEADER, STOP_FOR_SCOPE, STOP_FOR_SESSION,
+};
 pub use limits::Limits;
 pub use mounted_file::MountedFile;
 pub use owner::{OWNER_PID_ANNOTATION, OWNER_START_TIME_ANNOTATION, OwnerProcess};
@@ -45,7 +47,7 @@ pub use pull_credentials::PullCredentials;
 pub use quantity::Quantity;
 pub use reason::TerminationReason;
 pub use receipt::{Leftover, Receipt};
-pub use record::{ExitStatus, MadeOf, SandboxRecord};
+pub use record::{ExitStatus, MadeOf, MainEnd, SandboxRecord};
 pub use resources::{Amounts, EffectiveResources, Resources};
 pub use spec::{Command, HOST_IMAGE, MAIN_ANNOTATION, MAIN_IDLE, SandboxSpec};
 pub use state::{Event, InvalidTransition, State};

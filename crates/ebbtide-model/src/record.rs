@@ -41,6 +41,17 @@ pub struct MadeOf {
     pub command: Vec<String>,
 }
 
+/// How the main command of a sandbox ended that was kept all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MainEnd {
+    /// Why the sandbox would have ended: [`TerminationReason::MainExited`] or [`TerminationReason::OutOfMemory`].
+    pub reason: TerminationReason,
+    /// The exit code.
+    pub exit_code: i32,
+    /// When.
+    pub at: SystemTime,
+}
+
 /// The ledger's record of one sandbox: what was asked for, and what became of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SandboxRecord {
@@ -64,6 +75,8 @@ pub struct SandboxRecord {
     pub message: String,
     /// The exit code of the main command, set only when it is known.
     pub exit_code: Option<i32>,
+    /// How its main command ended, where the sandbox was kept all the same: its files can be read until it ends.
+    pub main_end: Option<MainEnd>,
     /// When the create was accepted.
     pub created_at: SystemTime,
     /// When it began to run.
@@ -91,6 +104,7 @@ impl SandboxRecord {
             created_at: changed(self.created_at),
             started_at: self.started_at.map(&changed),
             ended_at: self.ended_at.map(&changed),
+            main_end: self.main_end.map(|end| MainEnd { at: changed(end.at), ..end }),
             deadline: changed(self.deadline),
             ownership: self.ownership.with_times(&changed),
             ..self
@@ -103,5 +117,20 @@ impl SandboxRecord {
         let asked_for_none = self.spec.main.argv.is_empty() && self.spec.args.is_empty();
         let image_has_none = || self.made_of.as_ref().is_some_and(|image| image.command.is_empty());
         asked_for_none && (self.spec.must_idle() || self.spec.image == HOST_IMAGE || image_has_none())
+    }
+
+    /// Its state as any client of the public protocol is to see it. One that was kept after its main command's end has
+    /// completed, and stays so: whoever waits for that command waits no longer.
+    pub fn shown_state(&self) -> State {
+        match self.main_end {
+            Some(_) if !self.state.is_terminal() => State::Completed,
+            _ => self.state,
+        }
+    }
+
+    /// Whether there is nothing to wait for: it has ended, or is kept after its main command's end and nobody has asked for
+    /// its own.
+    pub fn is_over(&self) -> bool {
+        self.state.is_terminal() || (self.main_end.is_some() && self.state != State::Terminating)
     }
 }

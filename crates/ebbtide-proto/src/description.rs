@@ -2,10 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use ebbtide_model::{Holder, Invalid, LeaseId, Ownership, Policy, Receipt, SandboxRecord};
+use ebbtide_model::{Holder, Invalid, LeaseId, MainEnd, Ownership, Policy, Receipt, SandboxRecord};
 
 use crate::ebbtide::v1 as own;
-use crate::{Shown, sandbox_message, timestamp};
+use crate::{Shown, files_until, sandbox_message, timestamp};
 
 /// What only the daemon that holds a sandbox knows of it.
 #[derive(Debug, Clone, Default)]
@@ -33,6 +33,7 @@ pub fn description_message(
         active: standing.active,
         last_active_at: standing.last_active_at.map(timestamp),
         end: end_message(&record),
+        main_end: main_end_message(&record),
         sandbox: Some(sandbox_message(record, shown)),
     }
 }
@@ -121,6 +122,17 @@ pub fn end_message(record: &SandboxRecord) -> Option<own::End> {
         ended_at: record.ended_at.map(timestamp),
         exit_code: record.exit_code,
         receipt: record.receipt.as_ref().map(receipt_message),
+    })
+}
+
+/// How the main command of a sandbox ended that was kept all the same.
+pub(crate) fn main_end_message(record: &SandboxRecord) -> Option<own::MainEnd> {
+    let MainEnd { reason, exit_code, at } = record.main_end?;
+    Some(own::MainEnd {
+        reason: reason.to_string(),
+        exit_code,
+        at: Some(timestamp(at)),
+        files_until: files_until(record).map(timestamp),
     })
 }
 

@@ -21,8 +21,8 @@ pub use exec::{exec_command, window_size};
 pub use field::CreateFields;
 pub use refusal::Refusal;
 pub use show::{
-    ADOPTABLE_UNTIL_ANNOTATION, OWNER_ANNOTATION, OWNERSHIP_ANNOTATION, RUNNER_ID, Shown, sandbox_message,
-    state_from_message, timestamp,
+    ADOPTABLE_UNTIL_ANNOTATION, FILES_UNTIL_ANNOTATION, OWNER_ANNOTATION, OWNERSHIP_ANNOTATION, RUNNER_ID,
+    Shown, files_until, sandbox_message, state_from_message, timestamp,
 };
 pub use spec::sandbox_spec;
 

@@ -21,6 +21,10 @@ pub const OWNER_ANNOTATION: &str = "ebbtide.dev/owner";
 /// The annotation of a shown sandbox that says until when it can be adopted (RFC 3339), where its owner is gone.
 pub const ADOPTABLE_UNTIL_ANNOTATION: &str = "ebbtide.dev/adoptable-until";
 
+/// The annotation of a shown sandbox that was kept after its main command's end: until when its files can be read (RFC
+/// 3339), unless somebody stops it earlier.
+pub const FILES_UNTIL_ANNOTATION: &str = "ebbtide.dev/files-until";
+
 /// What the daemon adds to a record when it shows it.
 #[derive(Debug, Clone, Copy)]
 pub struct Shown {
@@ -48,7 +52,8 @@ pub fn sandbox_message(record: SandboxRecord, shown: &Shown) -> wire::Sandbox {
         state_reason: state_reason(&record),
         create_time: Some(timestamp(record.created_at)),
         start_time: record.started_at.map(timestamp),
-        end_time: record.ended_at.map(timestamp),
+        // The same before and after what was kept of it is gone: a state that is an end does not change any more.
+        end_time: record.main_end.map(|end| end.at).or(record.ended_at).map(timestamp),
         exit_code: record.exit_code,
         effective_resources: effective.limits.clone(),
         effective_resource_requirements: Some(effective),
@@ -58,8 +63,11 @@ pub fn sandbox_message(record: SandboxRecord, shown: &Shown) -> wire::Sandbox {
         effective_dns_egress: wire::DnsEgressMode::Deny.into(),
         ..Default::default()
     };
+    let until = files_until(&record);
     let mut spec = record.spec;
     spec.annotations.extend(ownership_annotations(&record.ownership));
+    spec.annotations
+        .extend(until.map(|until| (FILES_UNTIL_ANNOTATION.to_owned(), timestamp(until).to_string())));
     wire::Sandbox {
         sandbox_id: record.id.to_string(),
         spec: Some(spec_message(spec)),
@@ -81,6 +89,18 @@ fn ownership_annotations(ownership: &Ownership) -> Vec<(String, String)> {
     .into_iter()
     .chain(owner)
     .collect()
+}
+
+/// Until when the files can be read of one that was kept after its main command's end; `None` of any other, and of one that
+/// is ending.
+pub fn files_until(record: &SandboxRecord) -> Option<SystemTime> {
+    if record.main_end.is_none() || !matches!(record.state, State::Running | State::Paused) {
+        return None;
+    }
+    match &record.ownership {
+        Ownership::Kept { until, .. } => Some(*until),
+        _ => Some(record.deadline),
+    }
 }
 
 fn spec_message(spec: SandboxSpec) -> wire::SandboxSpec {
@@ -119,7 +139,10 @@ fn spec_message(spec: SandboxSpec) -> wire::SandboxSpec {
 
 /// The reason's stable name, and after `: ` the words for a person if there are any.
 fn state_reason(record: &SandboxRecord) -> String {
-    match (record.reason, record.message.as_str()) {
+    let reason = record.reason.or(record.main_end.map(|end| end.reason));
+    let kept = record.main_end.is_some() && record.ownership.is_kept() && record.reason.is_none();
+    let message = if kept { record.ownership.to_string() } else { record.message.clone() };
+    match (reason, message.as_str()) {
         (Some(reason), "") => reason.to_string(),
         (Some(reason), message) => format!("{reason}: {message}"),
         (None, message) => message.to_owned(),
@@ -131,7 +154,7 @@ fn state_reason(record: &SandboxRecord) -> String {
 fn shown_state(record: &SandboxRecord) -> wire::State {
     match (record.state, record.reason) {
         (State::Terminating, Some(TerminationReason::CreateFailed)) => wire::State::Creating,
-        (state, _) => state_message(state),
+        _ => state_message(record.shown_state()),
     }
 }
 
@@ -174,7 +197,7 @@ fn seconds(duration: Duration) -> i32 {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use ebbtide_model::{Holder, Limits, Policy, Principal, SandboxId};
+    use ebbtide_model::{Holder, Limits, MainEnd, Policy, Principal, SandboxId};
 
     use super::*;
 
@@ -190,6 +213,7 @@ pub(crate) mod tests {
             reason: None,
             message: String::new(),
             exit_code: None,
+            main_end: None,
             created_at: UNIX_EPOCH + Duration::from_secs(100),
             started_at: None,
             ended_at: None,
@@ -285,5 +309,32 @@ pub(crate) mod tests {
         };
         assert_eq!(shown(None), 3600);
         assert_eq!(shown(Some(Duration::from_secs(7))), 7);
+    }
+
+    #[test]
+    fn one_that_was_kept_after_its_main_commands_end_has_completed_and_stays_so() {
+        let at = UNIX_EPOCH + Duration::from_secs(200);
+        let until = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        let mut kept = record();
+        kept.main_end = Some(MainEnd { reason: TerminationReason::MainExited, exit_code: 3, at });
+        kept.exit_code = Some(3);
+        let why = "its main command failed with 3".to_owned();
+        kept.ownership = Ownership::Kept { by: None, why, since: at, until };
+        let ended_at = Some(at + Duration::from_secs(60));
+        let (ending, ended) = (State::Terminating, State::Completed);
+        let reason = Some(TerminationReason::MainExited);
+        for (record, files) in [
+            (kept.clone(), Some("2023-11-14T22:13:20Z")),
+            (SandboxRecord { state: ending, reason, ..kept.clone() }, None),
+            (SandboxRecord { state: ended, reason, ended_at, ..kept }, None),
+        ] {
+            let shown = sandbox_message(record, &SHOWN);
+            let status = shown.status.unwrap();
+            assert_eq!((status.state(), status.exit_code), (wire::State::Completed, Some(3)));
+            assert_eq!(status.end_time.unwrap().seconds, 200);
+            assert!(status.state_reason.starts_with("main_exited"), "{}", status.state_reason);
+            let annotations = shown.spec.unwrap().annotations;
+            assert_eq!(annotations.get(FILES_UNTIL_ANNOTATION).map(String::as_str), files);
+        }
     }
 }

@@ -6,7 +6,9 @@ use ebbtide_model::{Command, HOST_IMAGE, Invalid, MountedFile, PullCredentials, 
 
 use crate::coreweave::sandbox::v1 as wire;
 use crate::refusal::unless;
-use crate::show::{ADOPTABLE_UNTIL_ANNOTATION, OWNER_ANNOTATION, OWNERSHIP_ANNOTATION};
+use crate::show::{
+    ADOPTABLE_UNTIL_ANNOTATION, FILES_UNTIL_ANNOTATION, OWNER_ANNOTATION, OWNERSHIP_ANNOTATION,
+};
 use crate::{Refusal, resources, unsupported};
 
 /// What the sandbox of a create request asks for. Fields that only the server fills are ignored.
@@ -45,7 +47,8 @@ pub fn sandbox_spec(sandbox: Option<wire::Sandbox>) -> Result<SandboxSpec, Refus
 }
 
 fn is_output(annotation: &str) -> bool {
-    [OWNERSHIP_ANNOTATION, OWNER_ANNOTATION, ADOPTABLE_UNTIL_ANNOTATION].contains(&annotation)
+    [OWNERSHIP_ANNOTATION, OWNER_ANNOTATION, ADOPTABLE_UNTIL_ANNOTATION, FILES_UNTIL_ANNOTATION]
+        .contains(&annotation)
 }
 
 fn container_spec(container: wire::Container) -> Result<SandboxSpec, Refusal> {

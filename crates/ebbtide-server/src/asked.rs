@@ -1,7 +1,7 @@
 //! Who asks for an end, and for what, from what a request came with.
 
 use ebbtide_control::{Asked, Control, Occasion};
-use ebbtide_model::{Invalid, STOP_FOR_HEADER, STOP_FOR_SCOPE, STOP_FOR_SESSION};
+use ebbtide_model::{Invalid, STOP_FOR_FAILURE, STOP_FOR_HEADER, STOP_FOR_SCOPE, STOP_FOR_SESSION};
 use tonic::{Request, Status};
 
 use crate::caller::Caller;
@@ -18,9 +18,10 @@ pub(crate) fn of<T>(control: &Control, caller: &Caller, request: &Request<T>) ->
         None => Occasion::Explicit,
         Some(Ok(STOP_FOR_SESSION)) => Occasion::Session,
         Some(Ok(STOP_FOR_SCOPE)) => Occasion::Scope,
+        Some(Ok(STOP_FOR_FAILURE)) => Occasion::Failure,
         Some(other) => {
             let problem = format!("{:?} is no occasion", other.unwrap_or_default());
-            let accepted = format!("{STOP_FOR_SESSION}, {STOP_FOR_SCOPE}, or none");
+            let accepted = format!("{STOP_FOR_SESSION}, {STOP_FOR_SCOPE}, {STOP_FOR_FAILURE}, or none");
             return Err(errors::invalid(Invalid::new(STOP_FOR_HEADER, problem, accepted)));
         }
     };

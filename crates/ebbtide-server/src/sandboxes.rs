@@ -215,6 +215,7 @@ fn list_filter(request: wire::ListSandboxesRequest) -> Result<Option<ListFilter>
         tags: request.tags,
         state,
         show_terminated: request.show_terminated,
+        as_shown: true,
         page_size,
         page_token: request.page_token,
         descending,

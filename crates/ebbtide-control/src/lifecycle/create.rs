@@ -12,7 +12,6 @@ use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 
 use super::{Backoff, command, must_end, prepare};
-use crate::ControlError;
 use crate::engine::Engine;
 use crate::events::EventKind;
 use crate::failpoint::fail_point;
@@ -21,6 +20,7 @@ use crate::lease::{self, Presence};
 use crate::metrics::{Queue, Step};
 use crate::sandbox::{Ending, Sandbox};
 use crate::store::Stored;
+use crate::{ControlError, keep};
 
 /// How often a create is repeated while the driver's helper cannot be reached.
 const ATTEMPTS: usize = 5;
@@ -121,6 +121,7 @@ fn new_record(
         reason: None,
         message: String::new(),
         exit_code: None,
+        main_end: None,
         created_at,
         started_at: None,
         ended_at: None,
@@ -221,6 +222,7 @@ fn resolve(
         .effective(engine.config.default_resources)
         .map_err(|invalid| failed(&invalid))?;
     let switch = lease::switch(&record, &engine.config.limits);
+    let at_main_end = keep::main_end_wish(&record);
     Ok(SandboxPlan {
         id: record.id,
         image: image.root.clone(),
@@ -231,6 +233,7 @@ fn resolve(
         resources,
         lifetime,
         switch,
+        at_main_end,
     })
 }
 

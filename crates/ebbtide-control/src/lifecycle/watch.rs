@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use ebbtide_driver::{DriverError, EndCause, EndReport};
+use ebbtide_driver::{DriverError, EndCause, EndReport, MainEnded};
 use ebbtide_model::{ExitStatus, State, TerminationReason};
 
 use super::{Backoff, must_end};
@@ -16,6 +16,7 @@ use crate::{idle, keep};
 /// What there is to deal with.
 enum Heard {
     Driver(Result<EndReport, DriverError>),
+    MainEnded(Result<MainEnded, DriverError>),
     KeptLongEnough,
     IdleLongEnough,
 }
@@ -24,16 +25,37 @@ enum Heard {
 pub(super) async fn until_ending(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -> Option<EndReport> {
     let mut changes = sandbox.changes();
     let mut backoff = Backoff::new(&engine.config.timing);
+    let mut awaits_main_end = true;
     while is_alive(sandbox.state()) {
         let heard = tokio::select! {
             biased;
             _ = changes.wait_for(|record| !is_alive(record.state)) => return None,
             answer = engine.driver.ended(&sandbox.id) => Heard::Driver(answer),
+            answer = engine.driver.main_ended(&sandbox.id),
+                if awaits_main_end && sandbox.peek(keep::awaits_main_end) => Heard::MainEnded(answer),
             () = keep::expired(sandbox) => Heard::KeptLongEnough,
             () = idle::due(sandbox) => Heard::IdleLongEnough,
         };
         let answer = match heard {
             Heard::Driver(answer) => answer,
+            Heard::MainEnded(Ok(ended)) => {
+                let reason = reason(ended.report.cause, sandbox);
+                match keep::at_main_end(engine, sandbox, reason, &ended).await {
+                    Ok(true) => {}
+                    Ok(false) => return Some(ended.report),
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot deal with the end of its main command; trying again");
+                        backoff.wait(&sandbox.retry).await;
+                    }
+                }
+                continue;
+            }
+            // It does not stay: its end is heard of as any other's.
+            Heard::MainEnded(Err(DriverError::NotRunning(_) | DriverError::NotFound(_))) => {
+                awaits_main_end = false;
+                continue;
+            }
+            Heard::MainEnded(Err(error)) => Err(error),
             Heard::KeptLongEnough => {
                 must_end(engine, sandbox, &keep::expiry(sandbox));
                 return None;

@@ -2,8 +2,10 @@
 
 use std::time::SystemTime;
 
-use ebbtide_model::Ownership;
+use ebbtide_model::{MainEnd, Ownership};
 use rusqlite::{Connection, OptionalExtension as _, Transaction};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::codec::{from_millis, json, millis, unjson};
 use super::{LedgerError, Store};
@@ -59,16 +61,28 @@ impl Store {
 /// Moves every time of the sandboxes of a boot by so many milliseconds.
 fn move_times(transaction: &Transaction<'_>, boot_id: &str, by: i64) -> Result<(), rusqlite::Error> {
     transaction.execute(MOVE, rusqlite::named_params! { ":boot_id": boot_id, ":by": by })?;
-    let of_boot: Vec<(String, String)> = transaction
-        .prepare(
-            "SELECT id, ownership FROM sandbox WHERE boot_id = ?1 AND ownership ->> 'since' IS NOT NULL",
-        )?
-        .query_map([boot_id], |row| Ok((row.get(0)?, row.get(1)?)))?
+    let at = |at| moved(at, by);
+    rewrite(transaction, boot_id, "ownership", "$.since", |ownership: Ownership| ownership.with_times(at))?;
+    rewrite(transaction, boot_id, "main_end", "$.at", |end: MainEnd| MainEnd { at: at(end.at), ..end })
+}
+
+/// Changes what a column holds as JSON, of all sandboxes of a boot that have a time there.
+fn rewrite<T: Serialize + DeserializeOwned>(
+    transaction: &Transaction<'_>,
+    boot_id: &str,
+    column: &str,
+    time: &str,
+    change: impl Fn(T) -> T,
+) -> Result<(), rusqlite::Error> {
+    let held: Vec<(String, String)> = transaction
+        .prepare(&format!(
+            "SELECT id, {column} FROM sandbox WHERE boot_id = ?1 AND {column} ->> ?2 IS NOT NULL"
+        ))?
+        .query_map([boot_id, time], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<Result<_, _>>()?;
-    let mut write = transaction.prepare("UPDATE sandbox SET ownership = ?2 WHERE id = ?1")?;
-    for (id, ownership) in of_boot {
-        let ownership: Ownership = unjson(1, &ownership)?;
-        write.execute((id, json(&ownership.with_times(|at| moved(at, by)))?))?;
+    let mut write = transaction.prepare(&format!("UPDATE sandbox SET {column} = ?2 WHERE id = ?1"))?;
+    for (id, text) in held {
+        write.execute((id, json(&change(unjson(1, &text)?))?))?;
     }
     Ok(())
 }

@@ -17,9 +17,9 @@ pub(super) const COLUMNS: &str = "id, principal, request_id, state, reason, mess
                                   ended, deadline, kill_at, boot_id, owner, spec";
 
 /// The columns that the ledger of an earlier version does not have.
-pub(super) const LATER: &str = "made_of, ownership, policy, ended_by, receipt, paused";
+pub(super) const LATER: &str = "made_of, ownership, policy, ended_by, receipt, paused, main_end";
 /// What stands for [`LATER`] where they are not there.
-pub(super) const NOT_LATER: &str = "NULL, NULL, NULL, NULL, NULL, NULL";
+pub(super) const NOT_LATER: &str = "NULL, NULL, NULL, NULL, NULL, NULL, NULL";
 
 pub(super) const INSERT: &str = "
 INSERT INTO sandbox (id, principal, request_id, state, reason, message, exit_code, created, started, ended, deadline,
@@ -130,6 +130,7 @@ pub(super) fn record(row: &Row<'_>) -> Result<Stored, rusqlite::Error> {
         reason,
         message: row.get(5)?,
         exit_code: row.get(6)?,
+        main_end: json_in(row, 21)?,
         created_at,
         started_at: row.get::<_, Option<i64>>(8)?.map(from_millis),
         ended_at: row.get::<_, Option<i64>>(9)?.map(from_millis),

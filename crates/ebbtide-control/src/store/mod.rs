@@ -290,6 +290,7 @@ impl Store {
                 ":retained_from": record.ended_at.map(|ended| codec::millis(ended + longer)),
                 ":ownership": codec::json(&record.ownership)?,
                 ":ended_by": record.ended_by,
+                ":main_end": record.main_end.as_ref().map(codec::json).transpose()?,
                 ":receipt": record.receipt.as_ref().map(codec::json).transpose()?,
             })
         };
@@ -352,5 +353,5 @@ const UPDATE: &str = "
 UPDATE sandbox SET state = :state, reason = :reason, message = :message, exit_code = :exit_code, started = :started,
     ended = :ended, deadline = :deadline, kill_at = coalesce(:kill_at, kill_at), made_of = coalesce(:made_of, made_of),
     ownership = :ownership, ended_by = coalesce(:ended_by, ended_by), receipt = coalesce(:receipt, receipt),
-    paused = :paused, retained_from = :retained_from
+    paused = :paused, retained_from = :retained_from, main_end = :main_end
 WHERE id = :id AND ended IS NULL";

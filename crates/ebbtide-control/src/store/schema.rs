@@ -14,7 +14,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::LedgerError;
 
 /// The form that this version writes.
-pub(super) const VERSION: i64 = 5;
+pub(super) const VERSION: i64 = 6;
 
 /// Spec and owner never change and are only read whole, so they are JSON; all that changes or is searched for is
 /// a column. `ended` is set in the same breath as a terminal state, and is what terminal means in queries.
@@ -57,7 +57,9 @@ PRAGMA user_version = 1;
 ///
 /// 5: the one row of `clock`: when the machine was started, in the time that the ledger is in and by the wall clock as the
 /// last daemon saw it.
-const MIGRATIONS: [&str; 4] = [
+///
+/// 6: how the main command ended of a sandbox that was kept all the same.
+const MIGRATIONS: [&str; 5] = [
     "
 CREATE TABLE mounted (
     id      TEXT PRIMARY KEY,
@@ -99,6 +101,10 @@ CREATE TABLE clock (
     shown   INTEGER NOT NULL
 ) STRICT;
 PRAGMA user_version = 5;
+",
+    "
+ALTER TABLE sandbox ADD COLUMN main_end TEXT;
+PRAGMA user_version = 6;
 ",
 ];
 

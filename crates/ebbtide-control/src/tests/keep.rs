@@ -112,8 +112,12 @@ async fn a_failed_record_outlives_the_retention_of_others() {
     let mut home = Home::new();
     home.config.limits.retention = Duration::ZERO;
     let control = home.open().await;
-    let failing = || main(&["sh", "-c", "exit 3"]);
-    let kept = create(&control, keeps("on_failure", failing())).await;
+    let failing = || main(&["sh", "-c", "sleep 0.05; exit 3"]);
+    // Nobody is there who could keep its files.
+    let kept = running(&control, annotated(keeps("on_failure", failing()), KEEP_FOR_ANNOTATION, "1")).await;
+    crash(control).await;
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    let control = home.open().await;
     let other = create(&control, failing()).await;
     for id in [&kept, &other] {
         wait(&control, id).await;

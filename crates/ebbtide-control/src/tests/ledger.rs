@@ -54,7 +54,9 @@ async fn a_ledger_of_the_first_version_is_brought_up_to_date_with_all_that_it_ho
     ledger
         .execute_batch("DROP INDEX sandbox_retained; CREATE INDEX sandbox_ended ON sandbox (ended)")
         .unwrap();
-    for column in ["made_of", "ownership", "policy", "ended_by", "receipt", "paused", "retained_from"] {
+    for column in
+        ["made_of", "ownership", "policy", "ended_by", "receipt", "paused", "retained_from", "main_end"]
+    {
         ledger.execute_batch(&format!("ALTER TABLE sandbox DROP COLUMN {column}")).unwrap();
     }
     ledger

@@ -12,6 +12,7 @@ mod keep;
 mod leases;
 mod ledger;
 mod listing;
+mod main_end;
 mod many;
 mod metrics;
 mod pause;

@@ -31,7 +31,7 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => (0..5_usize, prop::option::of(0..4_u8))
+        6 => (0..6_usize, prop::option::of(0..4_u8))
             .prop_map(|(kind, request)| Step::Create { kind, request }),
         3 => (any::<usize>(), prop::sample::select(vec![0, 0, 5, 10_000]))
             .prop_map(|(which, grace)| Step::Stop { which, grace }),
@@ -41,7 +41,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Purge),
         1 => any::<usize>().prop_map(|which| Step::KillInit { which }),
         1 => any::<usize>().prop_map(|which| Step::Vanish { which }),
-        2 => (0..4_usize, any::<bool>()).prop_map(|(call, transient)| Step::Fail { call, transient }),
+        2 => (0..6_usize, any::<bool>()).prop_map(|(call, transient)| Step::Fail { call, transient }),
         3 => (0..8_u64).prop_map(|millis| Step::Pause { millis }),
         1 => Just(Step::Reconcile),
         2 => Just(Step::Crash),
@@ -59,6 +59,11 @@ fn spec(kind: usize) -> SandboxSpec {
         }
         2 => main(&["sh", "-c", "sleep 0.004; exit 3"]),
         3 => main(&["no-such-program"]),
+        4 => {
+            let mut spec = main(&["sh", "-c", "sleep 0.004; exit 3"]);
+            spec.annotations.insert(ebbtide_model::KEEP_ANNOTATION.to_owned(), "on_failure".to_owned());
+            spec
+        }
         _ => SandboxSpec { max_lifetime: Some(Duration::from_millis(6)), ..main(&["sleep", "60"]) },
     }
 }
@@ -145,7 +150,9 @@ async fn run(steps: Vec<Step>) {
                 }
             }
             Step::Fail { call, transient } => {
-                let call = [Call::Create, Call::Destroy, Call::Ended, Call::Stop][call];
+                let call =
+                    [Call::Create, Call::Destroy, Call::Ended, Call::Stop, Call::MainEnded, Call::Guard]
+                        [call];
                 let error = match transient {
                     true => DriverError::Unavailable("a planted fault".to_owned()),
                     false => DriverError::Protocol("a planted fault".to_owned()),

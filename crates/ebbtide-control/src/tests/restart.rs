@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ebbtide_driver::fake::Call;
-use ebbtide_driver::{DeadMansSwitch, Driver, DriverError, RootImage, SandboxPlan};
+use ebbtide_driver::{AtMainEnd, DeadMansSwitch, Driver, DriverError, RootImage, SandboxPlan};
 use ebbtide_model::{
     EffectiveResources, MountedFile, OwnerProcess, SandboxId, State, StopOptions, TerminationReason,
 };
@@ -23,6 +23,7 @@ fn plan(id: &SandboxId, spec: &SandboxSpec) -> SandboxPlan {
         resources: EffectiveResources::default(),
         lifetime: Duration::from_secs(60),
         switch: DeadMansSwitch::Off,
+        at_main_end: AtMainEnd::End,
     }
 }
 

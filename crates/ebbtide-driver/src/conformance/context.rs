@@ -10,8 +10,8 @@ use tokio::io::AsyncWriteExt;
 
 use super::{Harness, scripts};
 use crate::{
-    DeadMansSwitch, DestroyOutcome, Driver, DriverError, EndReport, Exec, ExecEvent, ExecRequest, ExecStdin,
-    Phase, RootImage, SandboxPlan,
+    AtMainEnd, DeadMansSwitch, DestroyOutcome, Driver, DriverError, EndReport, Exec, ExecEvent, ExecRequest,
+    ExecStdin, Phase, RootImage, SandboxPlan,
 };
 
 /// Why a check did not pass.
@@ -164,6 +164,7 @@ impl<'a> Context<'a> {
             },
             lifetime: Duration::from_secs(120),
             switch: DeadMansSwitch::Off,
+            at_main_end: AtMainEnd::End,
         }
     }
 

@@ -24,6 +24,7 @@ mod end;
 mod exec;
 mod files;
 mod log;
+mod main_end;
 mod owner;
 mod pause;
 pub mod scripts;
@@ -151,6 +152,9 @@ checks! {
     pause: paused_commands_wait_and_go_on, nothing_is_started_in_a_paused_sandbox, pause_outlives_the_daemon,
         pause_comes_too_late_for_the_end, deadline_fires_while_paused, owners_death_ends_a_paused_sandbox,
         stop_resumes_what_is_paused, stop_without_grace_kills_what_is_paused, destroy_ends_a_paused_sandbox;
+    main_end: one_that_stays_outlives_its_main_command, success_ends_one_that_stays_if_it_fails,
+        one_that_stays_ends_by_itself, guarded_it_stays_as_long_as_its_switch_lets_it,
+        what_would_have_ended_it_ends_one_that_stays, how_its_main_command_ended_outlives_its_init;
     clean_up: clean_up_comes_to_its_outcome_whatever_it_finds,
         what_a_clean_up_preserves_is_there_until_another_ends_it;
     log: log_has_both_streams_of_the_main_command_and_no_others, large_log_is_intact,

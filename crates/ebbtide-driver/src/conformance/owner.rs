@@ -101,7 +101,7 @@ pub(super) async fn guard(
     context.soon("guard", context.driver()?.guard(id, switch)).await
 }
 
-fn by(process: OwnerProcess, grace: Duration) -> DeadMansSwitch {
+pub(super) fn by(process: OwnerProcess, grace: Duration) -> DeadMansSwitch {
     DeadMansSwitch::Process { process, grace }
 }
 

@@ -12,6 +12,9 @@ pub const KILL_ITSELF: &str = "kill -KILL $$";
 /// Ends by SIGTERM.
 pub const TERMINATE_ITSELF: &str = "kill -TERM $$";
 
+/// Ends with 7 when it is told to by [`MARK`].
+pub const FAIL_WHEN_MARKED: &str = "until test -e /tmp/mark; do sleep 0.05; done; exit 7";
+
 /// Counts how often it was started, and stays.
 pub const COUNT_STARTS: &str = "echo started >> /tmp/starts; : > /tmp/ready; exec sleep 300";
 /// Waits until [`COUNT_STARTS`] has counted, and shows the count.

@@ -28,7 +28,7 @@ pub use world::{Call, World};
 
 use crate::{
     Capacity, Content, DeadMansSwitch, DestroyOutcome, Driver, DriverError, EndReport, Exec, ExecRequest,
-    Existing, FileRead, Leftover, MainLog, SandboxPlan, Sink, WriteOptions,
+    Existing, FileRead, Leftover, MainEnded, MainLog, SandboxPlan, Sink, WriteOptions,
 };
 
 /// A driver whose sandboxes live in memory.
@@ -138,6 +138,11 @@ impl Driver for FakeDriver {
     async fn end_processes(&self, id: &SandboxId) -> Result<(), DriverError> {
         self.world.called(Call::Pause)?;
         self.world.find(id)?.end_processes().await
+    }
+
+    async fn main_ended(&self, id: &SandboxId) -> Result<MainEnded, DriverError> {
+        self.world.called(Call::MainEnded)?;
+        self.world.find(id)?.main_ended().await
     }
 
     async fn ended(&self, id: &SandboxId) -> Result<EndReport, DriverError> {

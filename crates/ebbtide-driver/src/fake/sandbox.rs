@@ -16,7 +16,7 @@ use super::image;
 use super::log::Log;
 use super::process::{Io, Process, Processes, Started};
 use super::switch::{self, Armed};
-use crate::{DeadMansSwitch, DriverError, EndCause, EndReport, Phase, SandboxPlan};
+use crate::{DeadMansSwitch, DriverError, EndCause, EndReport, MainEnded, Phase, SandboxPlan};
 
 /// No test waits for more, and the arithmetic of instants stays safe.
 pub(super) const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -49,6 +49,8 @@ pub(super) struct Sandbox {
     armed: watch::Sender<Armed>,
     /// Whether the end of the main command is no end of the sandbox any more.
     outlives_main: AtomicBool,
+    /// How the main command ended that the sandbox has outlived because it was to.
+    stayed: watch::Sender<Option<(EndReport, Instant)>>,
     /// The process that the kernel, so to speak, has killed for want of memory.
     out_of_memory: Mutex<Option<u32>>,
     files: Mutex<BTreeMap<String, Vec<u8>>>,
@@ -66,7 +68,7 @@ impl Sandbox {
     /// A sandbox whose main command has not been started.
     pub(super) fn made(plan: SandboxPlan, log: Arc<Log>) -> Arc<Self> {
         let (orders, inbox) = mpsc::unbounded_channel();
-        let armed = watch::Sender::new(Armed { switch: plan.switch, driver: Weak::new() });
+        let armed = watch::Sender::new(Armed { switch: plan.switch, driver: Weak::new(), stays: None });
         Arc::new(Self {
             plan,
             processes: Processes::default(),
@@ -77,6 +79,7 @@ impl Sandbox {
             exclusive: tokio::sync::Mutex::default(),
             armed,
             outlives_main: AtomicBool::new(false),
+            stayed: watch::Sender::default(),
             out_of_memory: Mutex::default(),
             files: Mutex::default(),
             modes: Mutex::default(),
@@ -104,7 +107,7 @@ impl Sandbox {
     /// Replaces the dead man's switch.
     pub(super) fn guard(&self, switch: DeadMansSwitch, driver: Weak<()>) -> Result<(), DriverError> {
         self.while_it_runs(|| {
-            self.armed.send_replace(Armed { switch, driver });
+            self.armed.send_replace(Armed { switch, driver, stays: None });
         })
     }
 
@@ -185,7 +188,7 @@ impl Sandbox {
             true => None,
             false => Some(Process::start(self, &self.plan.main, Io::logged(&self.log))?),
         };
-        self.armed.send_replace(Armed { switch: self.plan.switch, driver });
+        self.armed.send_replace(Armed { switch: self.plan.switch, driver, stays: None });
         self.life.send_replace(Life::Running);
         tokio::spawn(Arc::clone(self).init(main, inbox));
         Ok(())
@@ -206,6 +209,30 @@ impl Sandbox {
 
     pub(super) fn kill_init(&self) {
         let _ = self.orders.send(Order::Die);
+    }
+
+    /// Waits for the end of the main command of one that stays.
+    pub(super) async fn main_ended(&self) -> Result<MainEnded, DriverError> {
+        let mut stayed = self.stayed.subscribe();
+        tokio::select! {
+            biased;
+            _ = self.ended() => Err(DriverError::NotRunning(self.plan.id.clone())),
+            stayed = stayed.wait_for(Option::is_some) => match stayed.as_deref() {
+                Ok(Some((report, at))) => Ok(MainEnded { report: *report, ago: at.elapsed() }),
+                _ => Err(DriverError::NotRunning(self.plan.id.clone())),
+            },
+        }
+    }
+
+    /// Keeps the sandbox without its processes, as init does when the main command of one that stays has ended.
+    async fn stay(&self, exit: ExitStatus, cause: EndCause, at_most: Duration) {
+        self.outlives_main.store(true, Ordering::SeqCst);
+        self.processes.kill_all().await;
+        self.processes.freeze(false);
+        let until = Instant::now() + at_most.min(LONGEST);
+        self.armed.send_modify(|armed| armed.stays = Some((until, cause)));
+        let report = EndReport { cause, exit: Some(exit), at: SystemTime::now() };
+        self.stayed.send_replace(Some((report, Instant::now())));
     }
 
     /// Waits for the end.
@@ -235,11 +262,17 @@ impl Sandbox {
             tokio::select! {
                 status = exit_of(&mut main), if exit.is_none() => {
                     exit = Some(status);
+                    if self.outlives_main.load(Ordering::SeqCst) {
+                        continue;
+                    }
                     let out_of_memory = *self.out_of_memory.lock().unwrap_or_else(PoisonError::into_inner);
-                    if out_of_memory.is_some() && out_of_memory == main_pid {
-                        break (EndCause::OutOfMemory, Duration::ZERO);
-                    } else if !self.outlives_main.load(Ordering::SeqCst) {
-                        break (EndCause::MainExited, Duration::ZERO);
+                    let cause = match out_of_memory.is_some() && out_of_memory == main_pid {
+                        true => EndCause::OutOfMemory,
+                        false => EndCause::MainExited,
+                    };
+                    match self.plan.at_main_end.stays(status) {
+                        Some(at_most) => self.stay(status, cause, at_most).await,
+                        None => break (cause, Duration::ZERO),
                     }
                 }
                 order = orders.recv() => break match order {
@@ -277,10 +310,12 @@ impl Sandbox {
         if exit.is_none() && main.is_some() {
             exit = Some(exit_of(&mut main).await);
         }
-        if cause == EndCause::InitKilled {
-            exit = None;
-        }
-        let report = EndReport { cause, exit, at: SystemTime::now() };
+        let report = match (cause, *self.stayed.borrow()) {
+            // How its main command ended is on record since then.
+            (EndCause::InitKilled, Some((stayed, _))) => stayed,
+            (EndCause::InitKilled, None) => EndReport { cause, exit: None, at: SystemTime::now() },
+            _ => EndReport { cause, exit, at: SystemTime::now() },
+        };
         self.life.send_replace(Life::Ended(report));
     }
 }

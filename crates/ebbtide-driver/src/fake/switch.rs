@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ebbtide_model::{OwnerProcess, ProcessStat};
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::sandbox::LONGEST;
 use crate::{DeadMansSwitch, EndCause};
@@ -18,6 +18,8 @@ const INTERVAL: Duration = Duration::from_millis(20);
 pub(super) struct Armed {
     pub(super) switch: DeadMansSwitch,
     pub(super) driver: Weak<()>,
+    /// Until when it stays after its main command's end, of which the cause is, unless another switch is set.
+    pub(super) stays: Option<(Instant, EndCause)>,
 }
 
 /// Waits until the switch that holds by then ends the sandbox.
@@ -35,6 +37,22 @@ pub(super) async fn fired(mut armed: watch::Receiver<Armed>) -> EndCause {
 
 impl Armed {
     async fn fired(&self) -> EndCause {
+        let stayed = async {
+            match self.stays {
+                Some((until, cause)) => {
+                    sleep_until(until).await;
+                    cause
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            cause = stayed => cause,
+            cause = self.let_go() => cause,
+        }
+    }
+
+    async fn let_go(&self) -> EndCause {
         let (cause, grace) = match self.switch {
             DeadMansSwitch::Off => return std::future::pending().await,
             DeadMansSwitch::Process { process, grace } => {

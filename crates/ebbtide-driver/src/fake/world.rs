@@ -25,6 +25,8 @@ pub enum Call {
     Guard,
     /// [`crate::Driver::pause`], [`crate::Driver::resume`] and [`crate::Driver::end_processes`].
     Pause,
+    /// [`crate::Driver::main_ended`].
+    MainEnded,
     /// [`crate::Driver::ended`].
     Ended,
     /// [`crate::Driver::destroy`].

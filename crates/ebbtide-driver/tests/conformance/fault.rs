@@ -145,6 +145,14 @@ faults! {
     EveryKillIsWantOfMemory => want_of_memory_is_told: "cause of another kill: OutOfMemory",
     EmptyReceipt => receipt_tells_what_was_released_and_how: "the receipt is",
 
+    MainEndEndsItAll => one_that_stays_outlives_its_main_command: "is not running",
+    MainEndForgottenByReconnect => one_that_stays_outlives_its_main_command: "what a later daemon is told",
+    StaysAfterSuccess => success_ends_one_that_stays_if_it_fails: "nothing happened",
+    StaysForEver => one_that_stays_ends_by_itself: "ended: nothing happened",
+    GuardDoesNotLetItStay => guarded_it_stays_as_long_as_its_switch_lets_it: "phase: Some(Ended)",
+    StayingForgetsTheOwner => what_would_have_ended_it_ends_one_that_stays: "ended: nothing happened",
+    InitDeathRewritesMainEnd => how_its_main_command_ended_outlives_its_init: "report: EndReport { cause: InitKilled",
+
     GoneStopIsUntyped => clean_up_comes_to_its_outcome_whatever_it_finds: "never was: \"the sandbox runtime",
     PauseAgainThaws => what_a_clean_up_preserves_is_there_until_another_ends_it: "phase of one kept paused",
 

@@ -8,8 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ebbtide_driver::fake::{FakeDriver, World};
 use ebbtide_driver::{
-    Capacity, Content, DeadMansSwitch, DestroyOutcome, Driver, DriverError, EndCause, EndReport, Exec,
-    ExecRequest, Existing, FileRead, Leftover, MainLog, Phase, RootImage, SandboxPlan, Sink, WriteOptions,
+    AtMainEnd, Capacity, Content, DeadMansSwitch, DestroyOutcome, Driver, DriverError, EndCause, EndReport,
+    Exec, ExecRequest, Existing, FileRead, Leftover, MainEnded, MainLog, Phase, RootImage, SandboxPlan, Sink,
+    WriteOptions,
 };
 use ebbtide_model::{Command, ExitStatus, SandboxId, StopOptions};
 use tokio::task::JoinSet;
@@ -79,6 +80,11 @@ impl Faulty {
             | Fault::DeadlineNeedsAWaiter
             | Fault::PauseStopsTheClock => {
                 plan.lifetime = NEVER;
+            }
+            Fault::MainEndEndsItAll => plan.at_main_end = AtMainEnd::End,
+            Fault::StaysAfterSuccess | Fault::StaysForEver => {
+                let at_most = if self.fault == Fault::StaysForEver { NEVER } else { Duration::from_secs(60) };
+                plan.at_main_end = AtMainEnd::Stay { if_failed: false, at_most };
             }
             Fault::DeadlineEarly => plan.lifetime /= 20,
             _ => plan.switch = faulty_guard::switch(self.fault, plan.switch),
@@ -219,6 +225,18 @@ impl Driver for Faulty {
         faulty_guard::end_processes(&self.inner, self.fault, id).await
     }
 
+    async fn main_ended(&self, id: &SandboxId) -> Result<MainEnded, DriverError> {
+        let mut ended = self.inner.main_ended(id).await?;
+        match self.fault {
+            Fault::MainEndForgottenByReconnect if !self.own.lock().unwrap().contains(id) => {
+                ended.report.exit = None;
+            }
+            Fault::StayingForgetsTheOwner => self.inner.guard(id, DeadMansSwitch::Off).await?,
+            _ => {}
+        }
+        Ok(ended)
+    }
+
     async fn ended(&self, id: &SandboxId) -> Result<EndReport, DriverError> {
         let gone = || DriverError::NotFound(id.clone());
         let own = self.own.lock().unwrap().contains(id);
@@ -248,6 +266,9 @@ impl Driver for Faulty {
             }
             (Fault::EveryKillIsWantOfMemory, Some(ExitStatus::Signal(9))) => {
                 report.cause = EndCause::OutOfMemory;
+            }
+            (Fault::InitDeathRewritesMainEnd, _) if report.cause == EndCause::MainExited => {
+                report.cause = EndCause::InitKilled;
             }
             (Fault::WaiterForgotten, _) if destroying => std::future::pending().await,
             (Fault::InitDeathUnnoticed, _) if report.cause == EndCause::InitKilled => {

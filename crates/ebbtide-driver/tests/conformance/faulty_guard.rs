@@ -59,7 +59,9 @@ pub(crate) async fn guard(
     match (fault, asked) {
         (Fault::AnotherOwnerIgnored, DeadMansSwitch::Process { .. })
         | (Fault::SwitchStaysOn, DeadMansSwitch::Off)
-        | (Fault::AttentionNotTakenUp, DeadMansSwitch::Daemon { .. }) => Ok(()),
+        | (Fault::AttentionNotTakenUp | Fault::GuardDoesNotLetItStay, DeadMansSwitch::Daemon { .. }) => {
+            Ok(())
+        }
         _ => match inner.guard(id, switch(fault, asked)).await {
             Err(DriverError::NotRunning(_)) if fault == Fault::GuardAfterTheEndAccepted => Ok(()),
             result => result,

@@ -122,6 +122,7 @@ mod tests {
             reason: None,
             message: String::new(),
             exit_code: None,
+            main_end: None,
             created_at: SystemTime::UNIX_EPOCH,
             started_at: None,
             ended_at: None,

@@ -30,6 +30,7 @@ impl Inner {
             stop_signal: plan.stop_signal,
             lifetime: plan.lifetime,
             switch,
+            at_main_end: plan.at_main_end,
             files: plan.files.iter().map(|file| (file.path.clone(), file.size() as u64)).collect(),
         };
         if !plan.files.is_empty() {

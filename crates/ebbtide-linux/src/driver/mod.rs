@@ -21,7 +21,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use ebbtide_driver::{
     Capacity, Content, DeadMansSwitch, DestroyOutcome, Driver, DriverError, EndCause, EndReport, Exec,
-    ExecRequest, Existing, FileRead, Leftover, MainLog, Phase, SandboxPlan, Sink, WriteOptions,
+    ExecRequest, Existing, FileRead, Leftover, MainEnded, MainLog, Phase, SandboxPlan, Sink, WriteOptions,
 };
 use ebbtide_model::{ExitStatus, SandboxId, StopOptions};
 
@@ -187,9 +187,11 @@ impl Inner {
         }
         Ok(match self.record(id) {
             RunRecord::Ended(end) => end.report,
-            RunRecord::Started(_) | RunRecord::Paused(_) | RunRecord::Stopping(_) | RunRecord::Empty => {
-                EndReport { cause: EndCause::InitKilled, exit: None, at: SystemTime::now() }
-            }
+            record => record.main_end().unwrap_or_else(|| EndReport {
+                cause: EndCause::InitKilled,
+                exit: None,
+                at: SystemTime::now(),
+            }),
         })
     }
 }
@@ -200,7 +202,8 @@ fn killed_now(record: RunRecord) -> Option<EndReport> {
         RunRecord::Empty => None,
         RunRecord::Ended(end) => Some(end.report),
         RunRecord::Started(run) | RunRecord::Paused(run) | RunRecord::Stopping(run) => {
-            let exit = run.has_main.then_some(ExitStatus::Signal(9));
+            let ended = run.main_end.and_then(|main| main.exit);
+            let exit = ended.or(run.has_main.then_some(ExitStatus::Signal(9)));
             Some(EndReport { cause: EndCause::Stopped, exit, at: SystemTime::now() })
         }
     }
@@ -266,6 +269,10 @@ impl Driver for LinuxDriver {
 
     async fn end_processes(&self, id: &SandboxId) -> Result<(), DriverError> {
         self.inner.end_processes(id).await
+    }
+
+    async fn main_ended(&self, id: &SandboxId) -> Result<MainEnded, DriverError> {
+        self.inner.main_ended(id).await
     }
 
     async fn ended(&self, id: &SandboxId) -> Result<EndReport, DriverError> {

@@ -272,6 +272,14 @@ impl Commands {
                 .and_then(|pid| waitpid(Some(pid), WaitOptions::empty()).ok().flatten())
                 .and_then(|(_, status)| exit_status(status));
         }
+        let exit = main.exit;
+        self.drain();
+        exit
+    }
+
+    /// Writes to the log what the main command has left in its pipes.
+    pub(super) fn drain(&mut self) {
+        let Some(main) = &mut self.main else { return };
         for token in [MAIN_STDOUT, MAIN_STDERR] {
             // As much as a pipe may hold, and no more: what was left in the background may write for ever.
             for _ in 0..LARGEST_PIPE / (READS * CHUNK) {
@@ -279,7 +287,6 @@ impl Commands {
             }
         }
         main.log.finish();
-        main.exit
     }
 }
 

@@ -10,6 +10,7 @@ mod deserted;
 mod freezer;
 mod help;
 mod identity;
+mod main_end;
 mod memory;
 mod mounted;
 mod names;

@@ -89,6 +89,7 @@ impl Server {
             | ToInit::Pause
             | ToInit::Resume
             | ToInit::EndProcesses
+            | ToInit::AwaitMain
                 if !self.is_running() =>
             {
                 self.answer(index, &FromInit::NotRunning);
@@ -107,6 +108,7 @@ impl Server {
             ToInit::Pause => self.pause(index),
             ToInit::Resume => self.resume(index),
             ToInit::EndProcesses => self.end_processes(index),
+            ToInit::AwaitMain => self.await_main(index),
             ToInit::Exec(exec) => match self.commands.exec(exec) {
                 None => self.answer(index, &FromInit::NotRunning),
                 Some(Err(error)) => self.answer(index, &FromInit::ExecFailed(error)),
@@ -158,6 +160,7 @@ impl Server {
         if let Some(connection) = self.connections.remove(index) {
             let _ = epoll::delete(&self.epoll, &connection.socket);
             self.connection_lost(index);
+            self.forget_waiting(index);
             if let Some(pid) = connection.command {
                 self.commands.abandon(pid);
                 self.arm_grace();

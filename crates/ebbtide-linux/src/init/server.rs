@@ -14,6 +14,7 @@ use super::deadlines::Timer;
 use super::deserted::Unclaimed;
 use super::freezer::Freezer;
 use super::identity::Identity;
+use super::main_end::MainEnd;
 use super::memory::Kills;
 use super::processes::none_left;
 use super::requests::{Connection, Connections};
@@ -80,6 +81,7 @@ pub(super) struct Server {
     pub(super) unclaimed: Unclaimed,
     /// Whether the main command's end is no end of the sandbox any more.
     pub(super) outlives_main: bool,
+    pub(super) main_end: MainEnd,
     /// The connections that wait until no process is left.
     pub(super) clearing: Option<Vec<usize>>,
     /// How many there are in its mount namespace.
@@ -108,6 +110,7 @@ impl Server {
             memory: resources.memory,
             unclaimed: Unclaimed::Watching(resources.pulse),
             outlives_main: false,
+            main_end: MainEnd::default(),
             clearing: None,
             mounts: 0,
             stop_deadline: None,
@@ -188,15 +191,24 @@ impl Server {
             for index in self.clearing.take().unwrap_or_default() {
                 self.answer(index, &FromInit::Done);
             }
+            self.tell_main_end();
         }
         if let Some(exit) = self.commands.main_exit().filter(|_| !self.outlives_main) {
-            self.over.get_or_insert(if self.stop_deadline.is_some() {
+            let cause = if self.stop_deadline.is_some() {
                 EndCause::Stopped
             } else if exit == ExitStatus::Signal(libc::SIGKILL as u8) && self.memory.any() {
                 EndCause::OutOfMemory
             } else {
                 EndCause::MainExited
-            });
+            };
+            match self.main_end.wish.stays(exit) {
+                Some(at_most) if cause != EndCause::Stopped && self.over.is_none() => {
+                    self.stay(exit, cause, at_most);
+                }
+                _ => {
+                    self.over.get_or_insert(cause);
+                }
+            }
         } else if self.stop_deadline.is_some() && none_left() {
             self.over.get_or_insert(EndCause::Stopped);
         }
@@ -219,6 +231,7 @@ impl Server {
             self.mounts = count_mounts();
         }
         self.lifetime.set(start.lifetime);
+        self.main_end.wish = start.at_main_end;
         self.arm(start.switch, index, fds.pop());
         names::set(&start.hostname);
         let identity = match &start.user {
@@ -241,7 +254,7 @@ impl Server {
     }
 
     fn as_recorded(&self) -> Run {
-        Run { has_main: self.commands.has_main(), mounts: self.mounts }
+        Run { has_main: self.commands.has_main(), mounts: self.mounts, main_end: self.main_end.report }
     }
 
     /// Begins the end; a shorter grace than the one that runs shortens it.
@@ -273,8 +286,7 @@ impl Server {
     }
 
     pub(super) fn arm_grace(&self) {
-        let own =
-            [self.armed.deadline, self.stop_deadline, self.freezer.deadline(), self.unclaimed.deadline()];
+        let own = [self.armed.next(), self.stop_deadline, self.freezer.deadline(), self.unclaimed.deadline()];
         let own = own.into_iter().flatten();
         self.grace.set_to_earliest(own.chain(self.commands.signal_times()));
     }

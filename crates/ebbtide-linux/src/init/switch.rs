@@ -27,23 +27,41 @@ pub(super) struct Armed {
     grace: Duration,
     cause: EndCause,
     /// When the grace that runs is over.
-    pub(super) deadline: Option<Instant>,
+    deadline: Option<Instant>,
+    /// Until when it stays after its main command's end, and the cause of that. Any other switch goes before this.
+    stays_until: Option<(Instant, EndCause)>,
 }
 
 impl Armed {
     pub(super) fn off() -> Self {
-        Self { holder: None, grace: Duration::ZERO, cause: EndCause::OwnerGone, deadline: None }
+        let (grace, cause) = (Duration::ZERO, EndCause::OwnerGone);
+        Self { holder: None, grace, cause, deadline: None, stays_until: None }
     }
 
-    /// What ends the sandbox if the grace is over by now. An init that hears of that late was stopped itself: it first
+    /// When it ends the sandbox, as things are.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.deadline.into_iter().chain(self.stays_until.map(|(until, _)| until)).min()
+    }
+
+    /// What ends the sandbox if a time is over by now. An init that hears of that late was stopped itself: it first
     /// reads what it was told meanwhile, which may be of a new owner.
     pub(super) fn due(&mut self, now: Instant) -> Option<EndCause> {
-        let late = now.checked_duration_since(self.deadline?)?;
-        if late > LATE {
-            self.deadline = Some(now + LATE);
-            return None;
+        let cause = self.cause;
+        let grace = self.deadline.as_mut().map(|at| (at, cause));
+        let stays = self.stays_until.as_mut().map(|(until, cause)| (until, *cause));
+        for (at, cause) in grace.into_iter().chain(stays) {
+            let Some(late) = now.checked_duration_since(*at) else { continue };
+            if late <= LATE {
+                return Some(cause);
+            }
+            *at = now + LATE;
         }
-        Some(self.cause)
+        None
+    }
+
+    /// Ends the sandbox after this time, unless another switch is set by then.
+    pub(super) fn stay(&mut self, at_most: Duration, cause: EndCause) {
+        self.stays_until = Instant::now().checked_add(at_most).map(|until| (until, cause));
     }
 
     fn begin_grace(&mut self) {
@@ -77,7 +95,7 @@ impl Server {
             }
             Switch::Connection { grace } => {
                 let holder = Some(Holder::Connection(index));
-                self.armed = Armed { holder, grace, cause: EndCause::DaemonGone, deadline: None };
+                self.armed = Armed { holder, grace, cause: EndCause::DaemonGone, ..Armed::off() };
             }
         }
         self.arm_grace();
@@ -124,5 +142,8 @@ mod tests {
         assert_eq!(armed.due(stopped_until), None);
         assert_eq!(armed.due(stopped_until + LATE), Some(EndCause::OwnerGone));
         assert_eq!(Armed::off().due(stopped_until), None);
+        let stays_until = Some((over, EndCause::MainExited));
+        let mut staying = Armed { deadline: Some(stopped_until), stays_until, ..Armed::off() };
+        assert_eq!((staying.next(), staying.due(over)), (Some(over), Some(EndCause::MainExited)));
     }
 }

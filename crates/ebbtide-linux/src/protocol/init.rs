@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ebbtide_driver::FileError;
+use ebbtide_driver::{AtMainEnd, EndReport, FileError};
 use ebbtide_model::{Command, ExitStatus};
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +31,8 @@ pub(crate) enum ToInit {
     Stop { grace: Duration },
     /// Start a helper for a file; the connection is the helper's life.
     File(FileTask),
+    /// Tell when the main command has ended and the sandbox stays; answered then, and not at all if it does not.
+    AwaitMain,
 }
 
 /// A sandbox's request.
@@ -47,6 +49,7 @@ pub(crate) struct Start {
     /// Path and size of each mounted file. What they hold travels one after the other in a memory file, right behind
     /// the log; there is none without files.
     pub(crate) files: Vec<(String, u64)>,
+    pub(crate) at_main_end: AtMainEnd,
 }
 
 /// Who has to be alive for the sandbox to go on.
@@ -111,6 +114,8 @@ pub(crate) enum FromInit {
     MountFailed(FileError),
     /// The user is not known inside; the init waits to be destroyed.
     UnknownUser,
+    /// The main command has ended so, nothing else runs, and the sandbox stays.
+    MainEnded { report: EndReport, ago: Duration },
 }
 
 /// Why a command could not be run.

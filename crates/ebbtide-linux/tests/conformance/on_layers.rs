@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use ebbtide_driver::conformance::Harness;
 use ebbtide_driver::{
     Capacity, Content, DeadMansSwitch, DestroyOutcome, Driver, DriverError, EndReport, Exec, ExecRequest,
-    Existing, FileRead, LayeredRoot, Leftover, MainLog, RootImage, SandboxPlan, Sink, WriteOptions,
+    Existing, FileRead, LayeredRoot, Leftover, MainEnded, MainLog, RootImage, SandboxPlan, Sink,
+    WriteOptions,
 };
 use ebbtide_model::{SandboxId, StopOptions};
 
@@ -110,6 +111,10 @@ impl Driver for Replacing {
 
     async fn end_processes(&self, id: &SandboxId) -> Result<(), DriverError> {
         self.inner.end_processes(id).await
+    }
+
+    async fn main_ended(&self, id: &SandboxId) -> Result<MainEnded, DriverError> {
+        self.inner.main_ended(id).await
     }
 
     async fn ended(&self, id: &SandboxId) -> Result<EndReport, DriverError> {

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use ebbtide_driver::conformance::Harness;
 use ebbtide_driver::{
-    DeadMansSwitch, DestroyOutcome, Driver, DriverError, ExecEvent, ExecRequest, FileErrorKind, LayeredRoot,
-    RootImage, SandboxPlan, WindowSize, WriteOptions,
+    AtMainEnd, DeadMansSwitch, DestroyOutcome, Driver, DriverError, ExecEvent, ExecRequest, FileErrorKind,
+    LayeredRoot, RootImage, SandboxPlan, WindowSize, WriteOptions,
 };
 use ebbtide_model::{Command, EffectiveResources, SandboxId};
 
@@ -51,6 +51,7 @@ pub(crate) fn plan(image: &LayeredRoot) -> SandboxPlan {
         resources: EffectiveResources { memory_bytes: 256 << 20, disk_bytes: 64 << 20, ..Default::default() },
         lifetime: Duration::from_secs(120),
         switch: DeadMansSwitch::Off,
+        at_main_end: AtMainEnd::End,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Pauses, ends that say who asked for them, what is kept, and purges by plan.
 
 use ebbtide_model::{KEEP_ANNOTATION, STOP_FOR_HEADER};
+use ebbtide_proto::FILES_UNTIL_ANNOTATION;
 use ebbtide_proto::coreweave::sandbox::v1 as wire;
 use ebbtide_proto::ebbtide::v1 as own;
 use ebbtide_proto::ebbtide::v1::OwnershipKind;
@@ -138,4 +139,59 @@ async fn the_sandboxes_of_others_are_only_roots_to_end_and_only_here() {
         (refused.code(), reason(&refused).as_str()),
         (Code::PermissionDenied, "CWSANDBOX_PERMISSION_DENIED")
     );
+}
+
+#[tokio::test]
+async fn a_failed_main_command_is_an_end_to_every_client_and_its_files_can_be_read_nevertheless() {
+    let daemon = Daemon::start().await;
+    let mut client = daemon.client().await;
+    let container = wire::Container {
+        image: "host".to_owned(),
+        command: "sh".to_owned(),
+        args: vec!["-c".to_owned(), "echo half > /tmp/result; exit 3".to_owned()],
+        ..Default::default()
+    };
+    let spec = wire::SandboxSpec {
+        containers: vec![container],
+        annotations: [(KEEP_ANNOTATION.to_owned(), "on_failure".to_owned())].into(),
+        ..Default::default()
+    };
+    let sandbox = wire::Sandbox { spec: Some(spec), ..Default::default() };
+    let request = wire::CreateSandboxRequest { sandbox: Some(sandbox), ..Default::default() };
+    let id = client.sandboxes.create_sandbox(request).await.unwrap().into_inner().sandbox_id;
+    let wait = own::WaitRequest { sandbox_id: id.clone() };
+    let shown = client.own.wait(wait.clone()).await.unwrap().into_inner();
+    let annotations = shown.spec.unwrap().annotations;
+    assert!(annotations.contains_key(FILES_UNTIL_ANNOTATION), "{annotations:?}");
+    let completed = |sandbox: wire::Sandbox| {
+        let status = sandbox.status.unwrap();
+        assert_eq!((status.state(), status.exit_code), (wire::State::Completed, Some(3)));
+        assert!(status.state_reason.starts_with("main_exited: "), "{status:?}");
+        status.end_time
+    };
+    let get = wire::GetSandboxRequest { sandbox_id: id.clone() };
+    let at = completed(client.sandboxes.get_sandbox(get.clone()).await.unwrap().into_inner());
+    let list = async |client: &mut Client, show_terminated| {
+        let request = wire::ListSandboxesRequest { show_terminated, ..Default::default() };
+        client.sandboxes.list_sandboxes(request).await.unwrap().into_inner().sandboxes.len()
+    };
+    assert_eq!((list(&mut client, false).await, list(&mut client, true).await), (0, 1));
+    let described = describe(&mut client, &id).await;
+    assert_eq!(described.ownership.as_ref().unwrap().kind(), OwnershipKind::Kept);
+    let main_end = described.main_end.unwrap();
+    assert_eq!((main_end.reason.as_str(), main_end.exit_code, described.end), ("main_exited", 3, None));
+    exec(&mut client, &id).await.unwrap();
+    let read = wire::ReadFileRequest {
+        sandbox_id: id.clone(),
+        path: "/tmp/result".to_owned(),
+        ..Default::default()
+    };
+    let content = client.sandboxes.read_file(read).await.unwrap().into_inner().content;
+    assert_eq!(&content[..], b"half\n");
+    let answer = client.sandboxes.delete_sandbox(delete(&id, "")).await.unwrap().into_inner();
+    assert_eq!(completed(answer.sandbox.unwrap()), at);
+    client.own.wait(wait).await.unwrap();
+    assert_eq!(completed(client.sandboxes.get_sandbox(get).await.unwrap().into_inner()), at);
+    let end = describe(&mut client, &id).await.end.unwrap();
+    assert!(end.receipt.unwrap().left.is_empty() && end.ended_at.is_some());
 }
