@@ -76,6 +76,21 @@ def test_what_is_to_be_kept_outlives_its_block_and_not_its_stop(home: Home) -> N
     assert sandbox.describe().result().end.reason == "stopped"
 
 
+def test_a_main_command_that_fails_leaves_its_files_until_a_stop(home: Home) -> None:
+    script = "echo half > /tmp/result; exit 3"
+    with Sandbox.run("sh", "-c", script, keep="on_failure", keep_for_seconds=60) as sandbox:
+        sandbox.wait_until_complete(timeout=60).result()
+        assert sandbox.returncode == 3
+    assert sandbox.files_until is not None
+    assert sandbox.read_file("/tmp/result").result() == b"half\n"
+    assert sandbox.exec(["cat", "/tmp/result"]).result().stdout == "half\n"
+    assert sandbox.describe().result().main_end.exit_code == 3
+    sandbox.stop(graceful_shutdown_seconds=0).result()
+    assert sandbox.files_until is None
+    end = sandbox.describe().result().end
+    assert (end.reason, end.exit_code) == ("main_exited", 3)
+
+
 def test_one_that_is_let_go_belongs_to_nobody(home: Home) -> None:
     sandbox = Sandbox.run(max_lifetime_seconds=60)
     sandbox.detach()

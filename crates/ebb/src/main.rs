@@ -8,6 +8,7 @@ mod disposable;
 mod exit;
 mod failure;
 mod images;
+mod kept;
 mod policy;
 mod progress;
 mod screen;

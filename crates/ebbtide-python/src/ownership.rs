@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use ebbtide::{Deadline, Description, End, Holder, Ownership, Receipt};
+use ebbtide::{Deadline, Description, End, Holder, MainEnd, Ownership, Receipt};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -30,6 +30,7 @@ pub(crate) fn description<'py>(py: Python<'py>, described: &Description) -> Dict
     said.set_item("active", described.active)?;
     said.set_item("last_active_at", seconds(described.last_active_at))?;
     said.set_item("end", described.end.as_ref().map(|end| self::end(py, end)).transpose()?)?;
+    said.set_item("main_end", described.main_end.as_ref().map(|end| main_end(py, end)).transpose()?)?;
     said.set_item("words", ebbtide::why(described))?;
     Ok(said)
 }
@@ -70,6 +71,15 @@ fn end<'py>(py: Python<'py>, end: &End) -> Dict<'py> {
     said.set_item("ended_at", seconds(end.ended_at))?;
     said.set_item("exit_code", end.exit_code)?;
     said.set_item("receipt", end.receipt.as_ref().map(|receipt| self::receipt(py, receipt)).transpose()?)?;
+    Ok(said)
+}
+
+fn main_end<'py>(py: Python<'py>, end: &MainEnd) -> Dict<'py> {
+    let said = PyDict::new(py);
+    said.set_item("reason", &end.reason)?;
+    said.set_item("exit_code", end.exit_code)?;
+    said.set_item("at", seconds(end.at))?;
+    said.set_item("files_until", seconds(end.files_until))?;
     Ok(said)
 }
 

@@ -161,6 +161,7 @@ impl Sandbox {
         said.set_item("created_at", info.created_at.map(timestamp))?;
         said.set_item("started_at", info.started_at.map(timestamp))?;
         said.set_item("ended_at", info.ended_at.map(timestamp))?;
+        said.set_item("files_until", info.files_until.map(timestamp))?;
         said.set_item("seen_at", timestamp(info.seen_at))?;
         Ok(Some(said))
     }

@@ -192,6 +192,20 @@ impl Client {
         self.delete_as(id, grace, missing_ok, StopFor::Caller, None).await
     }
 
+    /// As [`Client::delete`], for this: unless a caller asked for the end the sandbox may be kept, and is then answered as one
+    /// that goes on.
+    ///
+    /// # Errors
+    /// When the call fails.
+    pub async fn delete_for(
+        &self,
+        id: &str,
+        grace: Duration,
+        stop_for: StopFor,
+    ) -> Result<Option<wire::Sandbox>, Error> {
+        self.delete_as(id, grace, true, stop_for, None).await
+    }
+
     /// As [`Client::delete`], for this, by the owner of the lease.
     pub(crate) async fn delete_as(
         &self,

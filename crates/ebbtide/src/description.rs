@@ -41,6 +41,21 @@ pub struct Description {
     pub last_active_at: Option<SystemTime>,
     /// How it ended, or why it is ending.
     pub end: Option<End>,
+    /// How its main command ended, where the sandbox was kept all the same.
+    pub main_end: Option<MainEnd>,
+}
+
+/// How the main command of a sandbox ended that was kept all the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MainEnd {
+    /// `main_exited` or `out_of_memory`.
+    pub reason: String,
+    /// The exit code.
+    pub exit_code: i32,
+    /// When.
+    pub at: Option<SystemTime>,
+    /// Until when its files can be read and commands run in it, unless somebody stops it earlier; `None` once it is ending.
+    pub files_until: Option<SystemTime>,
 }
 
 /// A moment at which something becomes of a sandbox by itself.
@@ -201,6 +216,7 @@ impl From<own::Description> for Description {
             active: message.active,
             last_active_at: time(message.last_active_at),
             end: message.end.map(End::from),
+            main_end: message.main_end.map(MainEnd::from),
         }
     }
 }
@@ -228,6 +244,13 @@ impl From<own::End> for End {
     fn from(message: own::End) -> Self {
         let own::End { reason, by, message, ended_at, exit_code, receipt } = message;
         Self { reason, by, message, ended_at: time(ended_at), exit_code, receipt: receipt.map(self::receipt) }
+    }
+}
+
+impl From<own::MainEnd> for MainEnd {
+    fn from(message: own::MainEnd) -> Self {
+        let own::MainEnd { reason, exit_code, at, files_until } = message;
+        Self { reason, exit_code, at: time(at), files_until: time(files_until) }
     }
 }
 

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use ebbtide_model::TerminationReason;
+use ebbtide_proto::FILES_UNTIL_ANNOTATION;
 use ebbtide_proto::coreweave::sandbox::v1 as wire;
+use prost_types::Timestamp;
 
 use crate::{ResourceAmounts, SandboxState};
 
@@ -39,13 +41,21 @@ pub struct SandboxInfo {
     pub created_at: Option<SystemTime>,
     /// When it began to run.
     pub started_at: Option<SystemTime>,
-    /// When its last resource was released.
+    /// When its last resource was released; of one that was kept after its main command's end, when that ended.
     pub ended_at: Option<SystemTime>,
+    /// Of one that was kept after its main command's end: until when its files can be read and commands run in it, unless
+    /// somebody stops it earlier.
+    pub files_until: Option<SystemTime>,
     /// When this was said.
     pub seen_at: SystemTime,
 }
 
 impl SandboxInfo {
+    /// Whether nothing of it is left: it has ended, and was not kept.
+    pub fn is_gone(&self) -> bool {
+        self.state.is_terminal() && self.files_until.is_none()
+    }
+
     /// Whether somebody ended it, rather than its main command.
     pub fn was_terminated(&self) -> bool {
         let name = self.reason.as_deref().unwrap_or_default();
@@ -67,6 +77,8 @@ impl From<wire::Sandbox> for SandboxInfo {
         let filled = |text: String| Some(text).filter(|text| !text.is_empty());
         let time = |at: Option<_>| at.and_then(|at| SystemTime::try_from(at).ok());
         let state = SandboxState::from_message(status.state());
+        let files_until = spec.annotations.get(FILES_UNTIL_ANNOTATION);
+        let files_until = files_until.and_then(|text| text.parse::<Timestamp>().ok());
         let limits = status.effective_resources.unwrap_or_default();
         Self {
             id: sandbox.sandbox_id,
@@ -86,6 +98,7 @@ impl From<wire::Sandbox> for SandboxInfo {
             created_at: time(status.create_time),
             started_at: time(status.start_time),
             ended_at: time(status.end_time),
+            files_until: time(files_until),
             seen_at: SystemTime::now(),
         }
     }

@@ -53,7 +53,7 @@ pub use client::{Client, Info, PurgeAnswer, SandboxImage, Select};
 pub use connect::{ConnectOptions, connect};
 pub use connection::Connection;
 pub use defaults::{MountedFile, PullCredentials, SandboxDefaults};
-pub use description::{Deadline, DeadlineKind, Description, End};
+pub use description::{Deadline, DeadlineKind, Description, End, MainEnd};
 pub use ebbtide_model::{Keep, KeepAs, Leftover, OnIdle, OwnerProcess, Policy, Receipt, WindowSize};
 pub use ebbtide_proto as proto;
 pub use engine::spawn;

@@ -22,7 +22,7 @@ pub fn why(description: &Description) -> String {
 /// As [`why`], as seen at this time.
 pub fn why_at(description: &Description, now: SystemTime) -> String {
     let mut said = vec![first(description)];
-    if description.sandbox.state.is_terminal() {
+    if description.sandbox.is_gone() {
         said.extend(receipt(description));
         return said.join("\n");
     }
@@ -40,6 +40,14 @@ fn first(description: &Description) -> String {
     let (sandbox, end) = (&description.sandbox, &description.end);
     let id = &sandbox.id;
     let Some(end) = end else {
+        if let Some(main) = &description.main_end {
+            let at = main.at.map(|at| format!(" at {}", moment(at))).unwrap_or_default();
+            let words = cause(&main.reason);
+            return format!(
+                "Sandbox {id} has completed{at}: {words}; its exit code is {}. Its files are kept: ebb exec {id} -- sh",
+                main.exit_code
+            );
+        }
         return match sandbox.state {
             SandboxState::Paused => {
                 format!("Sandbox {id} is paused: nothing runs in it until it is resumed.")
@@ -231,7 +239,7 @@ mod tests {
     use ebbtide_proto::coreweave::sandbox::v1 as wire;
 
     use super::*;
-    use crate::{End, Holder};
+    use crate::{End, Holder, MainEnd};
 
     fn now() -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
@@ -257,6 +265,7 @@ mod tests {
             active: 0,
             last_active_at: None,
             end: None,
+            main_end: None,
         }
     }
 
@@ -326,6 +335,24 @@ mod tests {
         let said = why_at(&kept, now());
         assert!(said.contains("\nIt is kept: its main command ended with 3.\n"), "{said}");
         assert!(said.ends_with("when the time for which it is kept is over."), "{said}");
+    }
+
+    #[test]
+    fn of_one_that_was_kept_after_its_main_command_it_is_said_how_to_look_at_it() {
+        let mut kept = described(wire::State::Completed, OwnershipKind::Kept);
+        let (reason, files_until) = ("main_exited".to_owned(), Some(now() + Duration::from_secs(90)));
+        kept.main_end = Some(MainEnd { reason, exit_code: 3, at: Some(now()), files_until });
+        kept.sandbox.files_until = files_until;
+        kept.ownership.reason = Some("its main command failed with 3 (keep = on_failure)".into());
+        kept.deadlines = vec![at(DeadlineKind::Keep, 90, "stop")];
+        assert_eq!(
+            why_at(&kept, now()),
+            "Sandbox 01k has completed at 2027-01-15T08:00:00Z: its main command ended; its exit code is 3. Its files \
+             are kept: ebb exec 01k -- sh\n\
+             It is kept: its main command failed with 3 (keep = on_failure).\n\
+             Whoever adopts it keeps it alive: ebb adopt 01k\n\
+             It ends in 1m 30s (at 2027-01-15T08:01:30Z), when the time for which it is kept is over."
+        );
     }
 
     #[test]

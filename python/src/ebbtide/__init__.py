@@ -16,7 +16,7 @@ from ebbtide._cleanup import disable_signal_handlers
 from ebbtide._defaults import SandboxDefaults
 from ebbtide._function import RemoteFunction
 from ebbtide._operation import OperationRef, results, wait
-from ebbtide._ownership import Deadline, End, Holder, Ownership, Policy, Receipt, SandboxDescription
+from ebbtide._ownership import Deadline, End, Holder, MainEnd, Ownership, Policy, Receipt, SandboxDescription
 from ebbtide._process import Process, ProcessResult, TerminalResult, TerminalSession
 from ebbtide._resources import ResourceOptions
 from ebbtide._sandbox import Sandbox
@@ -107,6 +107,7 @@ __all__ = [
     "FieldViolation",
     "FunctionError",
     "Holder",
+    "MainEnd",
     "OperationRef",
     "Ownership",
     "Policy",

@@ -103,8 +103,13 @@ class Handle(Waitable):
 
     @property
     def ended_at(self) -> Optional[datetime]:
-        """When everything that it held was released."""
+        """When everything that it held was released; of one that was kept, when its main command ended."""
         return self._time("ended_at")
+
+    @property
+    def files_until(self) -> Optional[datetime]:
+        """Of one that was kept after its main command's end: until when its files can be read and commands run in it."""
+        return self._time("files_until")
 
     def get_status(self) -> SandboxStatus:
         """Asks the daemon where it is in its life, and waits for the answer. What has ended is not asked for again.

@@ -118,6 +118,24 @@ class End:
 
 
 @dataclass(frozen=True)
+class MainEnd:
+    """How the main command of a sandbox ended that was kept all the same.
+
+    Attributes:
+        reason: `"main_exited"` or `"out_of_memory"`.
+        exit_code: Its exit code.
+        at: When.
+        files_until: Until when its files can be read and commands run in it, unless somebody stops it earlier; `None` once
+            it is ending.
+    """
+
+    reason: str
+    exit_code: int
+    at: Optional[datetime]
+    files_until: Optional[datetime]
+
+
+@dataclass(frozen=True)
 class SandboxDescription:
     """All that is known of a sandbox besides its state.
 
@@ -129,6 +147,7 @@ class SandboxDescription:
         active: How many commands run in it, and files are copied.
         last_active_at: When it was last used, if that is known.
         end: How it ended, or why it is ending; `None` while nothing ends it.
+        main_end: How its main command ended, where the sandbox was kept all the same.
         words: All of it in plain words, a sentence a line.
     """
 
@@ -139,12 +158,13 @@ class SandboxDescription:
     active: int
     last_active_at: Optional[datetime]
     end: Optional[End]
+    main_end: Optional[MainEnd]
     words: str
 
     @classmethod
     def of(cls, said: Mapping[str, Any]) -> SandboxDescription:
         """As the core says it."""
-        owner, end = said["ownership"], said["end"]
+        owner, end, main_end = said["ownership"], said["end"], said["main_end"]
         holder = owner["holder"]
         times = {name: _time(owner[name]) for name in ("since", "until")}
         return cls(
@@ -155,6 +175,7 @@ class SandboxDescription:
                 "deadlines": [Deadline(**{**one, "at": _time(one["at"])}) for one in said["deadlines"]],
                 "last_active_at": _time(said["last_active_at"]),
                 "end": end and _end(end),
+                "main_end": main_end and _main_end(main_end),
             }
         )
 
@@ -162,6 +183,10 @@ class SandboxDescription:
 def _end(said: Mapping[str, Any]) -> End:
     receipt = said["receipt"]
     return End(**{**said, "ended_at": _time(said["ended_at"]), "receipt": receipt and Receipt.of(receipt)})
+
+
+def _main_end(said: Mapping[str, Any]) -> MainEnd:
+    return MainEnd(**{**said, "at": _time(said["at"]), "files_until": _time(said["files_until"])})
 
 
 def _time(seconds: Optional[float]) -> Optional[datetime]:

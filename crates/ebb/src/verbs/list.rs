@@ -96,7 +96,7 @@ fn row(described: &DescriptionView) -> Vec<String> {
         state,
         table::one_line(&view.command.join(" ")),
         view.age(),
-        view.remaining(),
+        described.remaining(),
         table::one_line(&described.ownership_in_words()),
         view.tags.join(","),
         table::one_line(view.reason.as_deref().unwrap_or_default()),

@@ -50,7 +50,7 @@ impl Receipt {
 }
 
 fn receipt(described: Description) -> Result<(String, ReceiptView), Failure> {
-    let why = match described.sandbox.state.is_terminal() {
+    let why = match described.sandbox.is_gone() {
         true => "nobody saw what its end released",
         false => "it has not ended",
     };

@@ -6,12 +6,13 @@
 use std::io::{self, IsTerminal as _};
 
 use clap::Args;
-use ebbtide::{ExecCommand, Keep, Target};
+use ebbtide::{ExecCommand, Keep, StopFor, Target};
 
 use crate::attach::{Output, attach};
 use crate::context::Context;
 use crate::disposable::Disposable;
 use crate::failure::Failure;
+use crate::kept;
 use crate::signals::Signals;
 use crate::spec::SpecArgs;
 use crate::starting;
@@ -80,8 +81,8 @@ impl Run {
         let failed = !matches!(&ended, Ok(end) if end.exit_code() == 0);
         match self.spec.policy.keep()? {
             Some(keep @ (Keep::Always | Keep::OnFailure)) if failed || keep == Keep::Always => {
-                // The daemon keeps what its owner has left behind.
-                eprintln!("ebb: sandbox {id} is left to be kept\n  try: ebb why {id}");
+                let stop_for = if failed { StopFor::Failure } else { StopFor::Scope };
+                kept::leave(&sandbox, stop_for).await;
             }
             _ => sandbox.remove(context, &daemon, &mut signals).await,
         }

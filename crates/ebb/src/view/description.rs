@@ -1,10 +1,10 @@
 //! All that is known of a sandbox, in the stable shape that `--json` prints.
 
-use ebbtide::{Deadline, Description, End, Holder, Ownership, Policy, Receipt};
+use ebbtide::{Deadline, Description, End, Holder, MainEnd, Ownership, Policy, Receipt};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::SandboxView;
+use super::{SandboxView, short};
 
 /// All that is known of a sandbox.
 #[derive(Debug, Clone, Serialize)]
@@ -22,6 +22,10 @@ pub(crate) struct DescriptionView {
     last_active_at: Option<String>,
     /// How it ended, or why it is ending.
     end: Option<EndView>,
+    /// How its main command ended, where the sandbox was kept all the same.
+    main_end: Option<MainEndView>,
+    #[serde(skip)]
+    files_until: Option<Timestamp>,
 }
 
 /// Who stands for a sandbox.
@@ -77,6 +81,15 @@ struct EndView {
     receipt: Option<ReceiptView>,
 }
 
+#[derive(Debug, Clone, Serialize)]
+struct MainEndView {
+    reason: String,
+    exit_code: i32,
+    at: Option<String>,
+    /// Until when its files can be read; `null` once it is ending.
+    files_until: Option<String>,
+}
+
 /// What an end released.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct ReceiptView {
@@ -129,6 +142,14 @@ impl DescriptionView {
         }
     }
 
+    /// How long it, or what is kept of it, may still live, for a person.
+    pub(crate) fn remaining(&self) -> String {
+        match self.files_until {
+            Some(until) => short(until.duration_since(Timestamp::now())),
+            None => self.sandbox.remaining(),
+        }
+    }
+
     /// When something becomes of it for want of an owner, for a person.
     pub(crate) fn until(&self) -> Option<&str> {
         self.ownership.until.as_deref()
@@ -149,6 +170,11 @@ impl From<Description> for DescriptionView {
             active: described.active,
             last_active_at: text(described.last_active_at),
             end: described.end.map(EndView::from),
+            files_until: described
+                .main_end
+                .as_ref()
+                .and_then(|end| Timestamp::try_from(end.files_until?).ok()),
+            main_end: described.main_end.map(MainEndView::from),
         }
     }
 }
@@ -201,6 +227,12 @@ impl From<End> for EndView {
             exit_code: end.exit_code,
             receipt: end.receipt.map(ReceiptView::from),
         }
+    }
+}
+
+impl From<MainEnd> for MainEndView {
+    fn from(MainEnd { reason, exit_code, at, files_until }: MainEnd) -> Self {
+        Self { reason, exit_code, at: text(at), files_until: text(files_until) }
     }
 }
 

@@ -115,7 +115,7 @@ impl Core {
     /// Whether nothing is left to stop, as far as is known here.
     pub(crate) fn is_over(&self) -> bool {
         let known = self.known();
-        known.cancelled || known.info.as_ref().is_some_and(|info| info.state.is_terminal())
+        known.cancelled || known.info.as_ref().is_some_and(SandboxInfo::is_gone)
     }
 
     /// Takes note of what the daemon says. A terminal state is never left, and an ending one only for such.
@@ -127,7 +127,8 @@ impl Core {
     pub(crate) fn note(&self, new: SandboxInfo) -> SandboxInfo {
         let mut known = self.known();
         let stale = known.info.as_ref().is_some_and(|old| {
-            old.state.is_terminal()
+            // Of one that has ended only what is kept of it can change.
+            (old.state.is_terminal() && (old.is_gone() || !new.state.is_terminal()))
                 || (old.state == SandboxState::Terminating
                     && !new.state.is_terminal()
                     && new.state != SandboxState::Terminating)

@@ -53,7 +53,7 @@ impl Sandbox {
     /// [`Error::NoReceipt`] before its end, and where nobody saw it; else as [`Sandbox::describe`].
     pub async fn receipt(&self) -> Result<Receipt, Error> {
         let described = self.describe().await?;
-        let why = match described.sandbox.state.is_terminal() {
+        let why = match described.sandbox.is_gone() {
             true => "nobody saw what its end released",
             false => "it has not ended; stop it first",
         };

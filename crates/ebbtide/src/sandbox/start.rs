@@ -58,7 +58,8 @@ impl Sandbox {
         engine::run(async move { core.wait_started(limit).await }).await
     }
 
-    /// Waits until it has ended and everything that it held is released, and says how.
+    /// Waits until it has ended and everything that it held is released, and says how. One that is kept after its main
+    /// command's end is not waited for.
     ///
     /// # Errors
     /// [`Error::NotStarted`], [`Error::Timeout`] after `limit`, or when a call fails.
@@ -98,7 +99,7 @@ impl Sandbox {
     /// [`Error::NotStarted`], or when the call fails.
     pub async fn status(&self) -> Result<SandboxInfo, Error> {
         match self.info() {
-            Some(info) if info.state.is_terminal() => Ok(info),
+            Some(info) if info.is_gone() => Ok(info),
             _ => {
                 let core = Arc::clone(&self.core);
                 engine::run(async move { core.ask().await }).await
@@ -114,6 +115,7 @@ impl Sandbox {
         };
         match info.state {
             SandboxState::Running | SandboxState::Paused => Ok(info.id),
+            _ if info.files_until.is_some() => Ok(info.id),
             state => Err(Error::NotRunning { id: info.id, state }),
         }
     }
@@ -190,7 +192,7 @@ impl Core {
 
     pub(crate) async fn ended(&self, limit: Duration) -> Result<SandboxInfo, Error> {
         let info = self.info().ok_or(Error::NotStarted)?;
-        if info.state.is_terminal() {
+        if info.is_gone() {
             return Ok(info);
         }
         let wait = async |client: crate::Client| client.wait(&info.id).await;

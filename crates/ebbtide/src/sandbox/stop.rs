@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ebbtide_model::{STOP_FOR_SCOPE, STOP_FOR_SESSION};
+use ebbtide_model::{STOP_FOR_FAILURE, STOP_FOR_SCOPE, STOP_FOR_SESSION};
 use ebbtide_proto::coreweave::sandbox::v1 as wire;
 
 use super::{Core, Sandbox};
-use crate::{Connection, Error, engine};
+use crate::{Connection, Error, SandboxInfo, SandboxState, engine};
 
 /// How long a sandbox may take to go, on top of its grace period.
 const MARGIN: Duration = Duration::from_secs(60);
@@ -43,6 +43,8 @@ pub enum StopFor {
     Scope,
     /// The session that had it is closed; its keep policy is asked.
     Session,
+    /// What it was made for has failed; its keep policy is asked.
+    Failure,
 }
 
 impl StopFor {
@@ -51,6 +53,7 @@ impl StopFor {
             Self::Caller => None,
             Self::Scope => Some(STOP_FOR_SCOPE),
             Self::Session => Some(STOP_FOR_SESSION),
+            Self::Failure => Some(STOP_FOR_FAILURE),
         }
     }
 }
@@ -154,8 +157,9 @@ async fn delete(connection: &Connection, id: &str, options: StopOptions) -> Resu
         client.delete_as(id, grace, missing_ok, stop_for, lease.as_ref()).await
     };
     let Some(sandbox) = connection.call_as_known(delete).await? else { return Ok(Deleted::Missing) };
-    let state = sandbox.status.as_ref().map(wire::SandboxStatus::state).unwrap_or_default();
-    let lives = matches!(state, wire::State::Running | wire::State::Paused);
+    let info = SandboxInfo::from(sandbox.clone());
+    let lives =
+        matches!(info.state, SandboxState::Running | SandboxState::Paused) || info.files_until.is_some();
     Ok(if lives && stop_for != StopFor::Caller { Deleted::Kept(Box::new(sandbox)) } else { Deleted::Ending })
 }
 
