@@ -56,3 +56,29 @@ fn a_daemon_that_dies_while_it_keeps_what_an_owner_has_left_is_followed_by_one_t
     home.shutdown();
     machine.assert_nothing_left();
 }
+
+#[test]
+fn a_daemon_that_dies_while_it_keeps_what_a_failed_main_command_has_left_is_followed_by_one_that_keeps_it() {
+    let machine = Machine::take();
+    let home = machine.home().with_binary(binary_with_fail_points());
+    for point in points("keep.") {
+        let doomed = Doomed::start(&home, point);
+        let script = "echo half > /tmp/result; sleep 0.5; exit 3";
+        let id = home.create(&["--keep", "on_failure", "--keep-for", "60", "--", "sh", "-c", script]);
+        doomed.assert_died();
+        let sandbox = eventually("the next daemon keeps it", LIMIT, || {
+            let sandbox = home.get(&id);
+            (sandbox["ownership"]["kind"] == "kept").then_some(sandbox)
+        });
+        let shown = (&sandbox["state"], &sandbox["exit_code"], &sandbox["main_end"]["exit_code"]);
+        assert_eq!(shown, (&"completed".into(), &3.into(), &3.into()), "{point}: {sandbox}");
+        assert_eq!(home.exec(&id, "cat /tmp/result").run().ok(), "half", "{point}");
+        let _ = home.ebb(["doctor"]).run().exited(0);
+        let _ = home.ebb(["stop", &id]).run().exited(0);
+        let ended = home.get(&id);
+        assert_eq!(ended["end"]["reason"], "main_exited", "{point}: {ended}");
+        assert_eq!(ended["end"]["receipt"]["left"], serde_json::json!([]), "{point}: {ended}");
+    }
+    home.shutdown();
+    machine.assert_nothing_left();
+}

@@ -3,6 +3,7 @@
 
 mod adoption;
 mod keeping;
+mod main_end;
 mod network;
 mod orphans;
 mod pausing;
