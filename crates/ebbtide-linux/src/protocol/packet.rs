@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 /// The version of every message between daemon, launcher and init. Raised when one changes its meaning.
-const VERSION: u16 = 4;
+const VERSION: u16 = 5;
 /// What fits a packet whatever the host's socket buffers are; more travels in a memory file.
 const MAX_INLINE: usize = 32 * 1024;
 /// The largest message. A request's arguments and environment are far below it.
