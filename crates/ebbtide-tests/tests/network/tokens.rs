@@ -71,13 +71,7 @@ impl Caller {
         self.hold(Wish::Resume(own::Resume { token: token.to_owned(), heartbeat_seconds: 0 })).await
     }
 
-    /// Makes a sandbox with these annotations.
-    async fn create(&mut self, lease: Option<&str>, annotations: &[(&str, &str)]) -> Result<String, Status> {
-        let spec = wire::SandboxSpec {
-            containers: vec![wire::Container { image: "host".to_owned(), ..Default::default() }],
-            annotations: annotations.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect(),
-            ..Default::default()
-        };
+    async fn create(&mut self, lease: Option<&str>, spec: wire::SandboxSpec) -> Result<String, Status> {
         let sandbox = Some(wire::Sandbox { spec: Some(spec), ..Default::default() });
         let message = wire::CreateSandboxRequest { sandbox, ..Default::default() };
         Ok(self.sandboxes.create_sandbox(with_lease(message, lease)).await?.into_inner().sandbox_id)
@@ -135,6 +129,15 @@ impl Caller {
     }
 }
 
+/// The wish for a sandbox with these annotations.
+fn wanted(annotations: &[(&str, &str)]) -> wire::SandboxSpec {
+    wire::SandboxSpec {
+        containers: vec![wire::Container { image: "host".to_owned(), ..Default::default() }],
+        annotations: annotations.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect(),
+        ..Default::default()
+    }
+}
+
 fn with_lease<T>(message: T, lease: Option<&str>) -> Request<T> {
     let mut request = Request::new(message);
     if let Some(token) = lease {
@@ -171,8 +174,8 @@ async fn what_is_not_the_callers_or_nobodys_to_have_is_refused_by_name_and_chang
 
     let mut held = owner.open().await;
     let (second, strange) = (colleague.open().await, stranger.open().await);
-    let owned = owner.create(Some(&held.token), &[]).await.unwrap();
-    let free = owner.create(None, &[]).await.unwrap();
+    let owned = owner.create(Some(&held.token), wanted(&[])).await.unwrap();
+    let free = owner.create(None, wanted(&[])).await.unwrap();
     let running = async |caller: &mut Caller| {
         let ready = wire::State::Running as i32;
         while !caller.all().await.iter().all(|one| one.3 == ready) {
@@ -204,7 +207,7 @@ async fn what_is_not_the_callers_or_nobodys_to_have_is_refused_by_name_and_chang
         let caller = if caller { &mut colleague } else { &mut stranger };
         let mine = caller.resume(token).await.map(drop).unwrap_err();
         assert_eq!(reason(&mine), "EBBTIDE_LEASE_INVALID", "{mine:?}");
-        let made = caller.create(Some(token), &[]).await.unwrap_err();
+        let made = caller.create(Some(token), wanted(&[])).await.unwrap_err();
         assert_eq!(reason(&made), "EBBTIDE_LEASE_INVALID", "{made:?}");
     }
     let refused = colleague.adopt(&free, Some("forged"), None).await.unwrap_err();
@@ -240,10 +243,14 @@ async fn what_is_not_the_callers_or_nobodys_to_have_is_refused_by_name_and_chang
         ("ebbtide.dev/on-idle", "stop"),
     ];
     for (annotation, value) in refusals {
-        let refused = owner.create(None, &[(annotation, value)]).await.unwrap_err();
+        let refused = owner.create(None, wanted(&[(annotation, value)])).await.unwrap_err();
         assert_eq!(reason(&refused), "CWSANDBOX_INVALID_REQUEST", "{refused:?}");
         assert!(field(&refused).contains(annotation), "{annotation}={value}: {refused:?}");
     }
+    let detached = wanted(&[("ebbtide.dev/detach", "true")]);
+    let endless = wire::SandboxSpec { max_lifetime_seconds: i32::MAX, ..detached };
+    let refused = owner.create(None, endless).await.unwrap_err();
+    assert!(field(&refused).contains("max_lifetime_seconds"), "{refused:?}");
 
     // A plan of others, and one that is of yesterday.
     let all = |all_owners| own::PlanPurgeRequest { tags: Vec::new(), all: true, all_owners };
@@ -275,7 +282,7 @@ async fn what_is_not_the_callers_or_nobodys_to_have_is_refused_by_name_and_chang
     owner.becomes(&owned, own::OwnershipKind::Orphaned).await;
     let used = [
         colleague.resume(&held.token).await.map(drop).unwrap_err(),
-        colleague.create(Some(&held.token), &[]).await.unwrap_err(),
+        colleague.create(Some(&held.token), wanted(&[])).await.unwrap_err(),
         colleague.adopt(&free, Some(&held.token), None).await.unwrap_err(),
     ];
     for refused in used {
