@@ -141,6 +141,21 @@ impl Control {
         Ok(self.shown(record))
     }
 
+    /// Puts the ledger back where somebody has deleted, moved or replaced its files; answers whether that was so.
+    ///
+    /// # Errors
+    /// When it cannot be written there. What is open of it is written to all the same.
+    pub async fn keep_ledger_in_place(&self) -> Result<bool, ControlError> {
+        if self.engine().store.is_in_place() {
+            return Ok(false);
+        }
+        let engine = Arc::clone(self.engine());
+        // It takes as long as all records take to write.
+        let put_back = tokio::task::spawn_blocking(move || engine.store.put_back());
+        put_back.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+        Ok(true)
+    }
+
     /// The record of one sandbox.
     ///
     /// # Errors

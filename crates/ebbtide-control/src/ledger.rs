@@ -1,4 +1,4 @@
-//! What the ledger holds, for readers beside a live daemon (`ebb doctor`).
+//! What the ledger holds, for readers beside a live daemon, and a damaged one mended where there is none (`ebb doctor`).
 
 use std::path::Path;
 
@@ -6,6 +6,7 @@ use ebbtide_model::SandboxRecord;
 
 use crate::LedgerError;
 use crate::store;
+pub use crate::store::Repaired;
 
 /// Reads every record, oldest first, without writing and beside the daemon that does. A ledger that does not exist
 /// holds none.
@@ -20,4 +21,24 @@ pub fn read_only(path: &Path) -> Result<Vec<SandboxRecord>, LedgerError> {
         return Ok(Vec::new());
     }
     store::read_all(path)
+}
+
+/// Whether a ledger is damaged. One that does not exist is not.
+///
+/// # Errors
+/// When that cannot be found out.
+pub fn is_damaged(path: &Path) -> Result<bool, LedgerError> {
+    match read_only(path) {
+        Ok(_) => Ok(false),
+        Err(LedgerError::Corrupt { .. }) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// Sets a damaged ledger aside and puts a new one in its place with all that can be read of it. No daemon may run.
+///
+/// # Errors
+/// When the new one cannot be written. The old one is then where it was.
+pub fn repair(path: &Path) -> Result<Repaired, LedgerError> {
+    store::repair(path)
 }

@@ -184,6 +184,7 @@ pub(crate) async fn run(
         offered.spawn(port.serve(metrics::registry(&control, &server)));
     }
     offered.spawn(images.clone().keep_within_bound(control.live()));
+    offered.spawn(watch::keep_ledger(home.clone(), control.clone()));
     info!(home = home.id(), state_dir = %home.state_dir().display(), socket = %home.socket().display(), "serving");
 
     let mut told = None;

@@ -8,14 +8,17 @@ use std::io;
 use std::time::Duration;
 
 use ebbtide::Home;
+use ebbtide_control::Control;
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use tokio::net::unix::pipe;
 use tokio::time::sleep;
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::lock::DaemonLock;
 
 const CHECK: Duration = Duration::from_secs(10);
+/// How long the removal of a home's files may take, from one of them to the last.
+const WHOLE_HOME: Duration = Duration::from_secs(1);
 
 /// Resolves when the home is gone.
 pub(crate) async fn gone(home: &Home, lock: &DaemonLock) {
@@ -31,6 +34,36 @@ pub(crate) async fn gone(home: &Home, lock: &DaemonLock) {
         tokio::select! {
             () = changed => {}
             () = sleep(CHECK) => {}
+        }
+    }
+}
+
+/// Has the ledger put back whenever its files are not where they were. Goes on until it is dropped.
+pub(crate) async fn keep_ledger(home: Home, control: Control) {
+    let events = events(&home).ok();
+    loop {
+        let changed = async {
+            match &events {
+                Some(events) => changed(events).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            // Whoever removes the whole home is not to find new files in it.
+            () = changed => sleep(WHOLE_HOME).await,
+            () = sleep(CHECK) => {}
+        }
+        if !home.daemon_lock().exists() {
+            continue;
+        }
+        match control.keep_ledger_in_place().await {
+            Ok(false) => {}
+            Ok(true) => {
+                error!("the ledger was deleted, moved or replaced under the daemon; it has been put back")
+            }
+            Err(failure) => {
+                error!(%failure, "the ledger was deleted, moved or replaced; trying again to put it back")
+            }
         }
     }
 }

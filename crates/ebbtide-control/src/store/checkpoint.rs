@@ -5,12 +5,12 @@
 //! on a thread for blocking work; a checkpoint of the kind PASSIVE holds up neither writers nor readers.
 
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::Connection;
 use tokio::sync::Notify;
 
-use super::{LedgerError, schema};
+use super::{LedgerError, place, schema};
 
 /// Commits between two checkpoints; a log of some 5 MB.
 const COMMITS: u64 = 200;
@@ -23,6 +23,21 @@ pub(super) struct Checkpoint {
 impl Checkpoint {
     pub(super) fn open(path: &Path) -> Result<Self, LedgerError> {
         Ok(Self { connection: Mutex::new(schema::reopen(path)?), due: Notify::new() })
+    }
+
+    /// Keeps its end from touching the log.
+    pub(super) fn leave_log(&self) -> Result<(), rusqlite::Error> {
+        place::leave_log(&self.lock())
+    }
+
+    /// Goes on with the ledger that is at `path` now.
+    pub(super) fn reopen(&self, path: &Path) -> Result<(), LedgerError> {
+        *self.lock() = schema::reopen(path)?;
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Called after every commit.
@@ -39,7 +54,6 @@ impl Checkpoint {
 
     /// Does it. Blocks on the disk.
     pub(super) fn run(&self) -> Result<(), rusqlite::Error> {
-        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+        self.lock().query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
     }
 }

@@ -25,8 +25,8 @@ pub enum LedgerError {
     },
     /// It is damaged, or no ledger at all.
     #[error(
-        "ledger {path}: damaged ({detail}); end its sandboxes (`ebb doctor` names them), move the file away \
-         together with its -wal and -shm, and start again"
+        "ledger {path}: damaged ({detail}); `ebb doctor --fix` sets it aside and makes a new one of all that can be read of \
+         it, and the next daemon ends the sandboxes that are not in there; until then they live, and end by themselves"
     )]
     Corrupt {
         /// The file.
@@ -85,7 +85,7 @@ pub enum LedgerError {
 impl LedgerError {
     /// What SQLite's `error` during `step` means.
     pub(super) fn of(path: &Path, step: &'static str, error: &rusqlite::Error) -> Self {
-        let (path, detail) = (path.to_owned(), error.to_string());
+        let (path, detail) = (path.to_owned(), error.to_string().replace('\n', " "));
         match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt { path, detail },
             Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => Self::ReadOnly { path, detail },

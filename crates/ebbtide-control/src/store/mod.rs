@@ -17,7 +17,9 @@ mod codec;
 mod durable;
 mod error;
 mod lease;
+mod place;
 mod query;
+mod repair;
 mod room;
 mod schema;
 
@@ -34,7 +36,10 @@ pub(crate) use codec::{Stored, from_millis, millis};
 use durable::Durable;
 pub use error::LedgerError;
 pub(crate) use lease::LeaseRow;
+use place::Place;
 pub(crate) use query::{Cursor, read_all};
+pub use repair::Repaired;
+pub(crate) use repair::repair;
 
 /// How long a write waits for another process that holds the lock for writing. Whoever else has something to ask waits too.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -47,6 +52,7 @@ pub(crate) struct Store {
     connection: Mutex<Connection>,
     /// Whether the last write has waited in vain.
     is_locked: AtomicBool,
+    place: Mutex<Place>,
     commits: AtomicU64,
     checkpoint: Checkpoint,
     durable: Durable,
@@ -63,6 +69,7 @@ impl Store {
             path: path.to_owned(),
             connection: Mutex::new(connection),
             is_locked: AtomicBool::new(false),
+            place: Mutex::new(Place::of(path)),
             commits: AtomicU64::new(0),
         })
     }
@@ -320,6 +327,10 @@ impl Store {
         // Only noted by SQLite, for the next time that it has to wait.
         let _ = connection.busy_timeout(if locked { IMPATIENCE } else { PATIENCE });
         connection
+    }
+
+    fn lock_place(&self) -> MutexGuard<'_, Place> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether there is room to begin something, beside what is needed to end everything.

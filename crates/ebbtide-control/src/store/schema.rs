@@ -140,7 +140,7 @@ pub(super) fn reopen(path: &Path) -> Result<Connection, LedgerError> {
     connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
 }
 
-fn connect(path: &Path, access: OpenFlags) -> Result<Connection, LedgerError> {
+pub(super) fn connect(path: &Path, access: OpenFlags) -> Result<Connection, LedgerError> {
     let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE;
     let fail = |step| move |error: rusqlite::Error| LedgerError::of(path, step, &error);
     let connection = Connection::open_with_flags(path, flags).map_err(fail("open"))?;
@@ -150,7 +150,7 @@ fn connect(path: &Path, access: OpenFlags) -> Result<Connection, LedgerError> {
 
 /// Makes the file if there is none, readable for its owner alone: specs hold environments, and those hold secrets.
 /// SQLite gives the files beside it the same mode.
-fn make_private(path: &Path) -> Result<(), LedgerError> {
+pub(super) fn make_private(path: &Path) -> Result<(), LedgerError> {
     let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     match made {
         Ok(_) => Ok(()),
@@ -194,5 +194,5 @@ fn judge(path: &Path, connection: &Connection) -> Result<i64, LedgerError> {
     let finding: String = connection
         .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
         .map_err(fail("check the pages"))?;
-    if finding == "ok" { Ok(version) } else { Err(corrupt(finding)) }
+    if finding == "ok" { Ok(version) } else { Err(corrupt(finding.replace('\n', " "))) }
 }

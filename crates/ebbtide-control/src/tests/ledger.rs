@@ -86,7 +86,7 @@ async fn a_damaged_page_is_found_at_the_start() {
     }
     let error = refused(&home).await;
     assert!(matches!(error, LedgerError::Corrupt { .. }), "{error}");
-    assert!(error.to_string().contains("start again"), "{error}");
+    assert!(error.to_string().contains("ebb doctor --fix"), "{error}");
     assert!(matches!(ledger::read_only(&home.config.ledger), Err(LedgerError::Corrupt { .. })));
 }
 
@@ -248,4 +248,65 @@ async fn what_was_committed_is_handed_on_to_the_disk_a_moment_later_with_nobody_
         tokio::time::timeout(Duration::from_secs(30), handed_on).await.unwrap();
     }
     control.close().await;
+}
+
+#[tokio::test]
+async fn a_ledger_whose_files_are_deleted_moved_or_replaced_is_put_back_whole() {
+    let home = Home::new();
+    let control = home.open().await;
+    let over = running(&control, idle()).await;
+    control.stop(&ME, &over, StopOptions::NOW).await.unwrap();
+    wait(&control, &over).await;
+    let path = &home.config.ledger;
+    let [log, elsewhere] = [path.with_extension("db-wal"), path.with_extension("elsewhere")];
+    let mut live = Vec::new();
+    let faults: [&dyn Fn(); 5] = [
+        &|| std::fs::remove_file(path).unwrap(),
+        &|| std::fs::rename(path, &elsewhere).unwrap(),
+        &|| std::fs::copy(path, &elsewhere).and_then(|_| std::fs::rename(&elsewhere, path)).unwrap(),
+        &|| std::fs::remove_file(&log).unwrap(),
+        &|| [path, &log].iter().for_each(|file| std::fs::remove_file(file).unwrap()),
+    ];
+    for fault in faults {
+        live.push(running(&control, idle()).await);
+        assert!(!control.keep_ledger_in_place().await.unwrap());
+        fault();
+        live.push(running(&control, idle()).await);
+        assert!(control.keep_ledger_in_place().await.unwrap());
+        assert!(!control.keep_ledger_in_place().await.unwrap());
+        live.push(running(&control, idle()).await);
+    }
+    crash(control).await;
+    let control = home.open().await;
+    for id in &live {
+        assert_eq!(control.get(&ME, id).await.unwrap().state, State::Running);
+    }
+    assert_eq!(control.get(&ME, &over).await.unwrap().state, State::Completed);
+    let mode = std::fs::metadata(path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o077, 0, "{mode:o}");
+}
+
+#[tokio::test]
+async fn of_a_damaged_ledger_all_that_can_be_read_is_kept() {
+    let home = filled().await;
+    let path = &home.config.ledger;
+    let all = ledger::read_only(path).unwrap();
+    assert!(!ledger::is_damaged(path).unwrap());
+    let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+    for page in [20, 40] {
+        file.write_all_at(&[0xA5; 4096], page * 4096).unwrap();
+    }
+    assert!(ledger::is_damaged(path).unwrap());
+    let repaired = ledger::repair(path).unwrap();
+    assert!(!ledger::is_damaged(path).unwrap());
+    assert!(repaired.aside.exists());
+    let kept = ledger::read_only(path).unwrap();
+    assert_eq!(kept.len(), repaired.records);
+    assert!(kept.len() >= all.len() - 10 && kept.len() < all.len(), "{} of {}", kept.len(), all.len());
+    assert!(kept.iter().all(|record| all.contains(record)));
+    drop(home.open().await);
+
+    std::fs::write(path, "nothing of a ledger").unwrap();
+    assert_eq!(ledger::repair(path).unwrap().records, 0);
+    drop(home.open().await);
 }

@@ -8,8 +8,11 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ebbtide::{Home, HomeLocation, Target};
+use ebbtide_control::LedgerError;
+use ebbtide_control::ledger::{self, Repaired};
 use ebbtide_linux::audit::{self, AuditReport, Found, Kind};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FlockOperation, flock};
@@ -20,6 +23,7 @@ use tokio::task::spawn_blocking;
 
 use super::examine;
 use crate::context::Context;
+use crate::daemon::DaemonLock;
 use crate::failure::Failure;
 
 /// How long a process may take to be gone after SIGKILL.
@@ -87,6 +91,17 @@ pub(super) async fn fix(
         done.push(said(found, remove(home, found)));
     }
     Ok(done)
+}
+
+/// Sets a damaged ledger aside, and puts one in its place with all that can be read of it.
+pub(super) async fn ledger(home: &Home) -> Result<Option<Repaired>, Failure> {
+    let failed = |error: LedgerError| Failure::io("mend the ledger", io::Error::other(error));
+    if !ledger::is_damaged(&home.ledger()).map_err(failed)? {
+        return Ok(None);
+    }
+    // While it is ours no daemon can start.
+    let _lock = DaemonLock::take_within(home, Duration::ZERO).await?;
+    ledger::repair(&home.ledger()).map(Some).map_err(failed)
 }
 
 fn said(found: &Found, result: io::Result<Outcome>) -> Done {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::Args;
 use ebbtide::{Error, Home, HomeLocation};
-use ebbtide_control::ledger;
+use ebbtide_control::ledger::{self, Repaired};
 use ebbtide_linux::audit::{self, AuditReport, AuditScope, Found, Kind, Lack, LiveView, Missing};
 use serde::Serialize;
 use tokio::time::sleep;
@@ -53,10 +53,18 @@ struct DoctorView<'a> {
     live: &'a LiveView,
     leaks: Vec<LeakView<'a>>,
     missing: &'a [Missing],
+    /// The damaged ledger that was set aside, and how many records could be read of it.
+    ledger: Option<LedgerView<'a>>,
     /// What was done about what was left behind.
     fixed: &'a [Done],
     expected: &'a [Found],
     lacks: &'a [Lack],
+}
+
+#[derive(Serialize)]
+struct LedgerView<'a> {
+    set_aside: &'a Path,
+    records: usize,
 }
 
 #[derive(Serialize)]
@@ -74,6 +82,10 @@ impl Doctor {
         let lacks = audit::lacks();
         let location = HomeLocation::from_env().map_err(Error::from)?;
         let home = location.find().map_err(Error::from)?;
+        let repaired = match &home {
+            Some(home) if self.fix => fix::ledger(home).await?,
+            _ => None,
+        };
         let (mut live, mut report) = match &home {
             Some(home) => examine(home).await?,
             None => Default::default(),
@@ -94,11 +106,18 @@ impl Doctor {
                 live: &live,
                 leaks,
                 missing: &report.missing,
+                ledger: repaired
+                    .as_ref()
+                    .map(|repaired| LedgerView { set_aside: &repaired.aside, records: repaired.records }),
                 fixed: &fixed,
                 expected: &report.expected,
                 lacks: &lacks,
             })?;
         } else {
+            if let Some(Repaired { aside, records }) = &repaired {
+                context.print(&format!("the ledger was damaged and is now {}", aside.display()))?;
+                context.print(&format!("the new one has the {records} records that could be read of it"))?;
+            }
             for Done { kind, name, outcome, detail } in &fixed {
                 let why = detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
                 context.print(&format!(
