@@ -3,8 +3,12 @@
 //! That is the only thing in the ledger's life that waits for the disk: some 20 ms each time. SQLite would do it in
 //! the commit that fills the log, and one sandbox in sixty would pay for the rest. Here a second connection does it
 //! on a thread for blocking work; a checkpoint of the kind PASSIVE holds up neither writers nor readers.
+//!
+//! Where something was forgotten that nobody is to read any more, the log is emptied too (TRUNCATE), since it would hold
+//! that until it is written over. That holds up writers for as long as it takes.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::Connection;
@@ -17,12 +21,17 @@ const COMMITS: u64 = 200;
 
 pub(super) struct Checkpoint {
     connection: Mutex<Connection>,
+    must_empty: AtomicBool,
     due: Notify,
 }
 
 impl Checkpoint {
     pub(super) fn open(path: &Path) -> Result<Self, LedgerError> {
-        Ok(Self { connection: Mutex::new(schema::reopen(path)?), due: Notify::new() })
+        Ok(Self {
+            connection: Mutex::new(schema::reopen(path)?),
+            must_empty: AtomicBool::new(false),
+            due: Notify::new(),
+        })
     }
 
     /// Keeps its end from touching the log.
@@ -47,6 +56,12 @@ impl Checkpoint {
         }
     }
 
+    /// Called after a commit that forgets what nobody is to read any more.
+    pub(super) fn forgotten(&self) {
+        self.must_empty.store(true, Ordering::Release);
+        self.due.notify_one();
+    }
+
     /// Waits until a checkpoint is worth it.
     pub(super) async fn due(&self) {
         self.due.notified().await;
@@ -54,6 +69,22 @@ impl Checkpoint {
 
     /// Does it. Blocks on the disk.
     pub(super) fn run(&self) -> Result<(), rusqlite::Error> {
-        self.lock().query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+        let connection = self.lock();
+        if !self.must_empty.swap(false, Ordering::AcqRel) {
+            return connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+        }
+        let busy = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0));
+        if !matches!(busy, Ok(false)) {
+            // With the next checkpoint then.
+            self.must_empty.store(true, Ordering::Release);
+        }
+        busy.map(drop)
     }
+}
+
+/// Whether the ledger at `path` has a log that a daemon has left behind.
+pub(super) fn holds_any(path: &Path) -> bool {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    std::fs::metadata(log).is_ok_and(|log| log.len() > 0)
 }

@@ -61,10 +61,16 @@ pub(crate) struct Store {
 impl Store {
     /// Opens the ledger, and makes it if there is none.
     pub(crate) fn open(path: &Path) -> Result<Self, LedgerError> {
+        let left_over = checkpoint::holds_any(path);
         let connection = schema::open(path)?;
         room::reserve(path);
+        let checkpoint = Checkpoint::open(path)?;
+        if left_over {
+            // A daemon that was killed may have forgotten something in it that nobody is to read any more.
+            checkpoint.forgotten();
+        }
         Ok(Self {
-            checkpoint: Checkpoint::open(path)?,
+            checkpoint,
             durable: Durable::of(path),
             path: path.to_owned(),
             connection: Mutex::new(connection),
@@ -156,6 +162,7 @@ impl Store {
         // First, so that a crash in between leaves less rather than more.
         forget(&self.connection()).map_err(self.fail("forget an environment"))?;
         self.committed();
+        self.checkpoint.forgotten();
         self.record_change(record)
     }
 

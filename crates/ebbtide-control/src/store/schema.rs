@@ -117,7 +117,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, LedgerError> {
     connection
         .execute_batch(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA journal_size_limit = 16777216;
-             PRAGMA secure_delete = FAST;
+             PRAGMA secure_delete = ON;
              PRAGMA wal_autocheckpoint = 16384;",
         )
         .map_err(fail("choose the journal"))?;

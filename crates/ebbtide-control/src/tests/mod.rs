@@ -6,6 +6,7 @@ mod endings;
 mod events;
 #[cfg(feature = "fail-points")]
 mod failpoints;
+mod forgetting;
 mod idle;
 mod images;
 mod keep;
