@@ -23,6 +23,9 @@ pub(crate) struct Options {
     /// With --vm: only this, of conformance, reboot, power, clock and sleep.
     #[arg(long, requires = "vm")]
     scenario: Option<String>,
+    /// With --vm: run what the last run has built.
+    #[arg(long, requires = "vm")]
+    as_built: bool,
     /// Run the long proofs instead, which the tests hold a short version of: five hundred deaths of the daemon, five
     /// hundred rounds of a hundred first calls, 64 streams of 100 MB, ten minutes of arbitrary requests, a minute without a
     /// network, and the minutes until an end that is gone is known to be. Takes an hour.
@@ -82,7 +85,8 @@ const LONG_SCALE: [(&str, &str); 7] = [
 pub(crate) fn run(options: &Options) -> Result<(), Error> {
     let workspace = Workspace::locate()?;
     if options.vm {
-        return vm::run(&workspace, options.kernel.as_deref(), options.scenario.as_deref());
+        let (kernel, scenario) = (options.kernel.as_deref(), options.scenario.as_deref());
+        return vm::run(&workspace, vm::Choice { kernel, scenario, as_built: options.as_built });
     }
     apt::install(&NEEDS)?;
     let everything = options.filter.is_empty() && !options.long;

@@ -12,6 +12,7 @@ mod record;
 mod report;
 mod scenario;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::apt::{self, Need};
@@ -31,19 +32,35 @@ const NEEDS: [Need; 4] = [
 /// The programs of the images that the tests write.
 const BUSYBOX: &str = "/bin/busybox";
 
-/// Runs the scenario `one`, or all, under the kernel of the version `only`, or under every one that there is; then writes
-/// docs/vm.md, with the last result of each.
-pub(crate) fn run(workspace: &Workspace, only: Option<&str>, one: Option<&str>) -> Result<(), Error> {
+/// What is to be run.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Choice<'a> {
+    /// Only under the kernel of this version.
+    pub(crate) kernel: Option<&'a str>,
+    /// Only this scenario.
+    pub(crate) scenario: Option<&'a str>,
+    /// With what the last run has built.
+    pub(crate) as_built: bool,
+}
+
+/// Runs what is chosen; then writes docs/vm.md, with the last result of each scenario under each kernel.
+pub(crate) fn run(workspace: &Workspace, choice: Choice<'_>) -> Result<(), Error> {
     apt::install(&NEEDS)?;
     let directory = workspace.target.join("vm");
     workspace::make_dir(&directory)?;
-    let payload = payload(workspace, &directory)?;
+    let payload = directory.join("payload.img");
+    let built_from = directory.join("payload.source");
+    if !choice.as_built {
+        let source = process::output(&mut process::command("git", ["describe", "--always", "--dirty"]))?;
+        make_payload(workspace, &directory, &payload)?;
+        fs::write(&built_from, source).map_err(Error::file("could not write", &built_from))?;
+    }
+    let source = fs::read_to_string(&built_from).map_err(Error::file("could not read", &built_from))?;
     let guest = guest::Guest::prepare(&directory)?;
-    let source = process::output(&mut process::command("git", ["describe", "--always", "--dirty"]))?;
     let mut runs = Vec::new();
-    for kernel in guest.kernels(only)? {
+    for kernel in guest.kernels(choice.kernel)? {
         let parts = Parts { directory: &directory, guest: &guest, kernel: &kernel, payload: &payload };
-        for scenario in SCENARIOS.iter().filter(|(name, ..)| one.is_none_or(|one| one == *name)) {
+        for scenario in SCENARIOS.iter().filter(|(name, ..)| choice.scenario.is_none_or(|one| one == *name)) {
             let run = scenario::run(&parts, scenario, source.trim())?;
             run.keep(&directory)?;
             run.faults.iter().for_each(|fault| eprintln!("Linux {}: {fault}", kernel.version));
@@ -65,7 +82,7 @@ pub(crate) fn run(workspace: &Workspace, only: Option<&str>, one: Option<&str>) 
 
 /// A disk with what is to be run inside: the kit's test binary, the program of the scenarios, the `ebb` that both start,
 /// one with fail points, programs for images, a script.
-fn payload(workspace: &Workspace, directory: &Path) -> Result<PathBuf, Error> {
+fn make_payload(workspace: &Workspace, directory: &Path, disk: &Path) -> Result<(), Error> {
     let fail_points = test::build_with_fail_points(workspace)?;
     process::run(&mut workspace.cargo(["build", "--package=ebb", "--bin=ebb"]))?;
     process::run(&mut workspace.cargo(["build", "--package=ebbtide-tests", "--bin=ebbtide-vm-guest"]))?;
@@ -79,9 +96,7 @@ fn payload(workspace: &Workspace, directory: &Path) -> Result<PathBuf, Error> {
     place(&conformance, "conformance")?;
     place(Path::new(BUSYBOX), "busybox")?;
     guest::write_script(&files.path().join("run"))?;
-    let disk = directory.join("payload.img");
-    guest::make_disk(files.path(), &disk, "1G")?;
-    Ok(disk)
+    guest::make_disk(files.path(), disk, "1G")
 }
 
 /// Builds an integration test and asks cargo where it has put it.

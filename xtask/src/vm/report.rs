@@ -22,7 +22,7 @@ wrote in full is in `target/vm/results`.
 - **reboot**: `systemctl reboot` while sandboxes live that are owned by a process, by a lease, by nobody; orphans, kept
   ones, paused ones. The same machine looks at them after its next start.
 - **power**: the emulator is killed (SIGKILL) while three callers make and stop sandboxes and, the first time, one more daemon
-  stands still at each named step of a create and of a stop. The home is an ext4 on a disk of its own (`cache=writeback`). So all
+  stands still at each of ten named steps of a create and of a stop. The home is an ext4 on a disk of its own (`cache=writeback`). So all
   that the guest had only in its memory is lost, and all that it had handed to its disk is there: a cut of the power, to a disk that
   loses nothing of its own. What callers were told goes over a serial port to whoever kills the machine, and is
   compared after the next start; the answers of the last 5 seconds may be lost, with what they spoke of.

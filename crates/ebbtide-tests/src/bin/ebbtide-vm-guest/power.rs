@@ -54,7 +54,6 @@ fn after(home: &Home, snapshot: &Snapshot) {
         println!("known {} {} {reason}", text(sandbox, "id"), text(sandbox, "state"));
     }
     home.doctor();
-    let _ = home.ebb(["run", "--", "true"]).run().exited(0);
     home.shut_down(snapshot);
 }
 
