@@ -40,6 +40,7 @@ pub(crate) fn run() {
         let _ = home.ebb(["run", "--", "true"]).run().exited(0);
         holds("the daemon killed and started again under that clock: the same");
     }
+    drop(cast);
     home.shut_down(&snapshot);
 }
 

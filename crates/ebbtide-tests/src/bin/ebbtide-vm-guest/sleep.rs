@@ -39,6 +39,7 @@ pub(crate) fn run() {
         cast.is_unharmed(&home);
         holds("the daemon killed and started again after that: the same");
     }
+    drop(cast);
     home.shut_down(&snapshot);
 }
 
