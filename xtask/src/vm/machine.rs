@@ -1,6 +1,7 @@
 //! One virtual machine, from the kernel to its end, by whatever cause; and the lines that it writes meanwhile.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -49,6 +50,7 @@ pub(crate) struct Machine {
     deadline: Instant,
     kernel: String,
     console: PathBuf,
+    monitor: PathBuf,
 }
 
 impl Machine {
@@ -62,6 +64,10 @@ impl Machine {
         let mut command = process::command("qemu-system-x86_64", ["-nodefaults", "-display", "none"]);
         command.args(["-machine", MACHINE, "-cpu", PROCESSOR, "-smp", "2", "-m", "3072"]);
         command.args(["-append", &append]);
+        let monitor = parts.directory.join("monitor.sock");
+        let mut serve = file("unix:", &monitor);
+        serve.push(",server=on,wait=off");
+        command.arg("-monitor").arg(serve);
         command.arg("-kernel").arg(&parts.kernel.image).arg("-initrd").arg(&parts.kernel.initrd);
         command.arg("-serial").arg(file("file:", &console)).args(["-serial", "stdio"]);
         for disk in [&parts.guest.disk, parts.payload] {
@@ -86,7 +92,7 @@ impl Machine {
             }
         });
         let deadline = Instant::now() + LIMIT;
-        Ok(Self { process, lines, seen: Vec::new(), deadline, kernel: version.clone(), console })
+        Ok(Self { process, lines, seen: Vec::new(), deadline, kernel: version.clone(), console, monitor })
     }
 
     /// Reads until it writes a line that begins with `word`. `false` if it has ended without.
@@ -104,6 +110,19 @@ impl Machine {
                 Err(RecvTimeoutError::Disconnected) => return Ok(false),
             }
         }
+    }
+
+    /// Reads what comes next, for this long at most. `false` if nothing has.
+    pub(crate) fn next(&mut self, limit: Duration) -> bool {
+        let line = self.lines.recv_timeout(limit);
+        line.map(|line| self.seen.push(line)).is_ok()
+    }
+
+    /// Wakes it from its sleep, as its power button would.
+    pub(crate) fn wake(&self) -> Result<(), Error> {
+        let failed = |source| Error::File { what: "could not write to", path: self.monitor.clone(), source };
+        let mut monitor = UnixStream::connect(&self.monitor).map_err(failed)?;
+        monitor.write_all(b"system_wakeup\n").map_err(failed)
     }
 
     /// Reads until it is off; returns all that it wrote.

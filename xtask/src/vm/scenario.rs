@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::guest;
 use super::machine::{Line, Machine, Parts};
@@ -12,6 +12,9 @@ use crate::{Error, workspace};
 
 /// How often the power is cut at a random moment, after it was cut at each step.
 const CUTS: usize = 3;
+
+/// By when a machine that sleeps must have written something: its alarm comes after a minute.
+const ALARM: Duration = Duration::from_secs(150);
 
 /// What a scenario's machines wrote, and what is wrong beside what they say themselves.
 type Seen = (Vec<Line>, Vec<String>);
@@ -29,7 +32,7 @@ pub(crate) const SCENARIOS: [Scenario; 5] = [
     }),
     ("power", "the emulator is killed in the middle of creates and stops", power_cuts),
     ("clock", "the clock is set a day forward and a day back", |parts| once(parts, "clock")),
-    ("sleep", "the machine sleeps", |parts| once(parts, "sleep")),
+    ("sleep", "the machine sleeps", sleep),
 ];
 
 /// Runs one of them under one kernel, with what was built from `source`.
@@ -75,6 +78,26 @@ fn power_cuts(parts: &Parts<'_>) -> Result<Seen, Error> {
     faults.extend(told.compare(&seen));
     lines.extend(seen);
     Ok((lines, faults))
+}
+
+/// Both ways to sleep. A machine whose alarm does not wake it is woken; not each emulator can do that in each way.
+fn sleep(parts: &Parts<'_>) -> Result<Seen, Error> {
+    let mut all = Vec::new();
+    let mut woke = 0;
+    for state in ["freeze", "mem"] {
+        let disk = fresh_state(parts.directory)?;
+        let mut machine = Machine::start(parts, &format!("sleep,{state}"), Some(&disk))?;
+        if !machine.until("asleep")? || machine.next(ALARM) || machine.wake().is_ok() && machine.next(ALARM) {
+            woke += 1;
+            all.extend(machine.finish()?);
+        } else {
+            all.extend(machine.cut()?.0);
+            let text = format!("fact {state}: it slept, and neither its alarm nor `system_wakeup` woke it");
+            all.push(Line { text, came: Instant::now() });
+        }
+    }
+    let faults = if woke == 0 { vec!["no machine woke up".to_owned()] } else { Vec::new() };
+    Ok((all, faults))
 }
 
 fn fresh_state(directory: &Path) -> Result<PathBuf, Error> {

@@ -26,7 +26,7 @@ fn main() {
         ["reboot"] => reboot::run(),
         ["power", then] => power::run(then),
         ["clock"] => clock::run(),
-        ["sleep"] => sleep::run(),
+        ["sleep", state] => sleep::run(state),
         ["own"] => program::own(),
         _ => panic!("{words:?} is no scenario"),
     }

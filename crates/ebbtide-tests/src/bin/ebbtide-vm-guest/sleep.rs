@@ -16,30 +16,28 @@ const NAP: i64 = 60;
 /// A lifetime that ends while it sleeps.
 const SHORT: &str = "40";
 
-pub(crate) fn run() {
+/// Sleeps in one of the ways that the kernel knows: `freeze` or `mem`.
+pub(crate) fn run(state: &str) {
     let snapshot = Snapshot::take();
     let home = Home::at("sleep");
-    let cast = Cast::new(&home);
     let states = fs::read_to_string("/sys/power/state").expect("what the machine can do");
-    let deep = fs::read_to_string("/sys/power/mem_sleep").unwrap_or_default();
-    println!("fact the kernel can {}, of mem {}", states.trim(), deep.trim());
-    for state in ["freeze", "mem"].into_iter().filter(|state| states.contains(state)) {
-        let owner = Owner::idle();
-        let short = home.create(&["--owner", &owner.pid(), "--lifetime", SHORT]);
-        let slept = sleep(state);
-        assert!(slept > Duration::from_secs(NAP as u64 / 2), "{state}: it slept for {slept:?} only");
-        cast.is_unharmed(&home);
-        let ended = home.until("its lifetime ends it", &short, |seen| seen["ended_at"].is_string());
-        assert_eq!(text(&ended, "reason"), "lifetime_expired", "{ended}");
-        holds(&format!(
-            "{state}: {} seconds asleep; nobody is harmed, and a lifetime that ended meanwhile is over",
-            slept.as_secs()
-        ));
-        home.kill_daemon();
-        cast.is_unharmed(&home);
-        holds("the daemon killed and started again after that: the same");
-    }
-    drop(cast);
+    assert!(states.contains(state), "this kernel cannot {state}: {states}");
+    let cast = Cast::new(&home);
+    let owner = Owner::idle();
+    let short = home.create(&["--owner", &owner.pid(), "--lifetime", SHORT]);
+    let slept = sleep(state);
+    assert!(slept > Duration::from_secs(NAP as u64 / 2), "{state}: it slept for {slept:?} only");
+    cast.is_unharmed(&home);
+    let ended = home.until("its lifetime ends it", &short, |seen| seen["ended_at"].is_string());
+    assert_eq!(text(&ended, "reason"), "lifetime_expired", "{ended}");
+    holds(&format!(
+        "{state}: {} seconds asleep; nobody is harmed, and a lifetime that ended meanwhile is over",
+        slept.as_secs()
+    ));
+    home.kill_daemon();
+    cast.is_unharmed(&home);
+    holds(&format!("{state}: the daemon killed and started again after that: the same"));
+    drop((cast, owner));
     home.shut_down(&snapshot);
 }
 
@@ -50,6 +48,7 @@ fn sleep(state: &str) -> Duration {
     fs::write(ALARM, "0").and_then(|()| fs::write(ALARM, format!("+{NAP}"))).expect("set the alarm");
     println!("asleep {state}");
     fs::write("/sys/power/state", state).expect("sleep");
+    println!("awake");
     asleep().saturating_sub(before)
 }
 
