@@ -76,12 +76,19 @@ impl RunRecord {
         Ok(())
     }
 
-    /// Reads the record at `path`; what cannot be read counts as empty.
-    pub(crate) fn read(path: &Path) -> Self {
+    /// Reads the record at `path`. One that is not there, or that nobody has written yet, is empty.
+    ///
+    /// # Errors
+    /// When nothing can be said of it, for want of descriptors say: it must not be taken for one that is empty.
+    pub(crate) fn read(path: &Path) -> io::Result<Self> {
         let mut bytes = [0; SIZE];
         match File::open(path).and_then(|file| file.read_exact_at(&mut bytes, 0)) {
-            Ok(()) if bytes[0] == 1 => postcard::from_bytes(&bytes[1..]).unwrap_or(Self::Empty),
-            _ => Self::Empty,
+            Ok(()) if bytes[0] == 1 => Ok(postcard::from_bytes(&bytes[1..]).unwrap_or(Self::Empty)),
+            Ok(()) => Ok(Self::Empty),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof) => {
+                Ok(Self::Empty)
+            }
+            Err(error) => Err(error),
         }
     }
 }
@@ -96,12 +103,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_record_that_cannot_be_read_is_not_one_that_is_empty() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(RunRecord::read(&dir.path().join("exit")).unwrap(), RunRecord::Empty);
+        // As with no descriptors left: the kernel does not say what is in it.
+        RunRecord::read(dir.path()).unwrap_err();
+    }
+
+    #[test]
     fn the_last_written_record_is_read_back() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("exit");
-        assert_eq!(RunRecord::read(&path), RunRecord::Empty);
+        assert_eq!(RunRecord::read(&path).unwrap(), RunRecord::Empty);
         let file = File::create(&path).unwrap();
-        assert_eq!(RunRecord::read(&path), RunRecord::Empty);
+        assert_eq!(RunRecord::read(&path).unwrap(), RunRecord::Empty);
         let exit = Some(ExitStatus::Signal(9));
         let report = EndReport { cause: EndCause::LifetimeExpired, exit, at: SystemTime::now() };
         for record in [
@@ -111,10 +126,10 @@ mod tests {
             RunRecord::Ended(End { report, processes: u32::MAX, mounts: u32::MAX }),
         ] {
             record.write(&file).unwrap();
-            assert_eq!(RunRecord::read(&path), record);
+            assert_eq!(RunRecord::read(&path).unwrap(), record);
         }
         std::fs::write(&path, [255; SIZE]).unwrap();
-        assert_eq!(RunRecord::read(&path), RunRecord::Empty);
+        assert_eq!(RunRecord::read(&path).unwrap(), RunRecord::Empty);
     }
 
     #[test]
@@ -126,6 +141,6 @@ mod tests {
         bytes[..4].copy_from_slice(&[1, 1, 1, 30]);
         std::fs::write(&path, bytes).unwrap();
         let run = Run { has_main: true, mounts: 30, main_end: None };
-        assert_eq!(RunRecord::read(&path), RunRecord::Started(run));
+        assert_eq!(RunRecord::read(&path).unwrap(), RunRecord::Started(run));
     }
 }

@@ -10,7 +10,7 @@ impl Inner {
     pub(super) async fn create(&self, plan: &SandboxPlan) -> Result<(), DriverError> {
         let claim = self.claim(plan).await?;
         // A resumed create finds what an earlier one has started.
-        if self.record(&plan.id) != RunRecord::Empty {
+        if self.record(&plan.id)? != RunRecord::Empty {
             if let DeadMansSwitch::Daemon { .. } = plan.switch {
                 // One that has ended meanwhile is nobody's to attend to.
                 let _ = self.guard(&plan.id, plan.switch).await;

@@ -159,8 +159,9 @@ impl Inner {
         }
     }
 
-    fn record(&self, id: &SandboxId) -> RunRecord {
-        RunRecord::read(&self.dirs.record(id.as_str()))
+    fn record(&self, id: &SandboxId) -> Result<RunRecord, DriverError> {
+        let read = RunRecord::read(&self.dirs.record(id.as_str()));
+        read.map_err(|error| DriverError::io(format!("read what sandbox {id} has come to"), error))
     }
 
     async fn destroy(&self, id: &SandboxId) -> Result<DestroyOutcome, DriverError> {
@@ -185,7 +186,7 @@ impl Inner {
         if !self.launcher.wait_until_ended(id).await {
             return Err(DriverError::NotFound(id.clone()));
         }
-        Ok(match self.record(id) {
+        Ok(match self.record(id)? {
             RunRecord::Ended(end) => end.report,
             record => record.main_end().unwrap_or_else(|| EndReport {
                 cause: EndCause::InitKilled,
@@ -294,13 +295,16 @@ impl Driver for LinuxDriver {
 
     async fn list(&self) -> Result<Vec<Existing>, DriverError> {
         let slots = self.inner.launcher.list().await?;
-        let phase = |id: &SandboxId, state: SlotState| match (state, self.inner.record(id)) {
-            (SlotState::Dead, _) | (_, RunRecord::Ended(_) | RunRecord::Stopping(_)) => Phase::Ended,
-            (SlotState::Alive, RunRecord::Empty) => Phase::Made,
-            (SlotState::Alive, RunRecord::Started(_)) => Phase::Running,
-            (SlotState::Alive, RunRecord::Paused(_)) => Phase::Paused,
-        };
-        Ok(slots.into_iter().map(|(id, state)| Existing { phase: phase(&id, state), id }).collect())
+        let existing = slots.into_iter().map(|(id, state)| {
+            let phase = match (state, self.inner.record(&id)?) {
+                (SlotState::Dead, _) | (_, RunRecord::Ended(_) | RunRecord::Stopping(_)) => Phase::Ended,
+                (SlotState::Alive, RunRecord::Empty) => Phase::Made,
+                (SlotState::Alive, RunRecord::Started(_)) => Phase::Running,
+                (SlotState::Alive, RunRecord::Paused(_)) => Phase::Paused,
+            };
+            Ok(Existing { phase, id })
+        });
+        existing.collect()
     }
 
     async fn leftovers(&self) -> Result<Vec<Leftover>, DriverError> {

@@ -153,7 +153,8 @@ impl Launcher {
 
     /// Removes the last of a released slot, its run directory, and answers whoever waits for that.
     fn forget(&mut self, mut slot: Slot) {
-        let record = RunRecord::read(&self.dirs.record(slot.dir_name()));
+        // It is gone, whatever is on record: what cannot be read is lost, and nothing else.
+        let record = RunRecord::read(&self.dirs.record(slot.dir_name())).unwrap_or(RunRecord::Empty);
         let processes = match record {
             // One that we have killed was counted by us.
             RunRecord::Ended(end) => slot.processes.unwrap_or(end.processes),
