@@ -238,7 +238,12 @@ impl TestHome {
             .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
             .filter(|pid| {
                 let read = |file| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
-                read("comm").trim() == name && read("cmdline").contains(&id) && is_alive(*pid)
+                let ours = read("comm").trim() == name && read("cmdline").contains(&id);
+                // What an init has cloned is called as it is until it executes its command.
+                let cloned = || {
+                    !read("status").lines().any(|line| line.starts_with("NSpid:") && line.ends_with("\t1"))
+                };
+                ours && (name != "ebb-init" || !cloned()) && is_alive(*pid)
             })
             .collect();
         pids.sort_unstable();

@@ -70,8 +70,8 @@ impl Machine {
         self.marks.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Removes by force what a failed test has left, so that the next one starts clean.
-    fn clean_up(&self) {
+    /// Removes by force what a failed test has left, so that what comes next starts clean.
+    pub fn clear(&self) {
         let mut found = Vec::new();
         holds_within(SETTLE, || {
             let living = descendants::living();
@@ -107,7 +107,7 @@ impl Drop for Machine {
             left.is_empty()
         });
         if !clean {
-            self.clean_up();
+            self.clear();
             let text = format!("left behind:\n  {}", left.join("\n  "));
             if std::thread::panicking() {
                 eprintln!("{text}");

@@ -1,5 +1,6 @@
-//! Everything at random: owners, daemon, launcher and inits are killed, stopped and terminated, alone and together, among
-//! creates, execs, stops and purges, by a schedule that follows from a seed.
+//! Everything at random: owners of all kinds, daemon, launcher and inits are killed, stopped and terminated, alone and
+//! together, networks, disks and descriptors fail, among creates, adoptions, pauses, stops and purges, by a schedule that
+//! follows from a seed.
 //!
 //! `cargo xtask torture --seed N --minutes M` runs this for longer and goes on where the last run of that seed ended.
 
@@ -7,74 +8,130 @@
 
 mod check;
 mod commands;
+mod faults;
+mod holder;
+mod model;
+mod network;
 mod owners;
+mod ownership;
+mod policy;
 mod record;
 mod schedule;
+mod shrink;
 mod signals;
+mod stretch;
+mod verdict;
 mod world;
 
 use std::fs;
-use std::ops::Range;
+use std::net::TcpListener;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ebbtide_tests::{Machine, TestHome, command, scale};
+use ebbtide_tests::{Machine, TestHome, command, holds_within, scale};
+use holder::Elsewhere;
+use network::Network;
 use record::{Outcome, Record};
 use schedule::ROUND;
+use stretch::Stretch;
 use world::{World, held};
 
 /// No command takes longer.
 const LIMIT: Duration = Duration::from_secs(90);
+/// The disk of a home. Sparse: what is written to it is a fraction of that.
+const DISK: u64 = 2 << 30;
+/// How many steps there are in a run that nobody has asked to be long.
+const SHORT: u64 = 150;
 
 #[test]
 fn whatever_dies_in_whatever_order_nothing_outlives_its_owner_and_no_living_owner_loses_its_sandbox() {
     let number = |name: &str, default: usize| scale(name, default) as u64;
     let seed = number("EBBTIDE_TORTURE_SEED", 1);
-    let seconds = number("EBBTIDE_TORTURE_SECONDS", 0);
+    let limit = Duration::from_secs(number("EBBTIDE_TORTURE_SECONDS", 0));
+    let shrinking = Duration::from_secs(number("EBBTIDE_TORTURE_SHRINK_SECONDS", 0));
     let mut record = Record::open();
     let began = Instant::now();
     // Without a time: the first steps of the seed, and no more.
-    let only = steps().or_else(|| (seconds == 0).then_some(0..ROUND / 4));
+    let short = limit.is_zero().then(|| Stretch { seed, steps: (0..SHORT).collect() });
+    let only = Stretch::named(seed).or(short);
     let machine = Machine::take();
     loop {
         let first = record.next_step(seed);
-        let steps = only.clone().unwrap_or(first..first + ROUND);
-        let outcome = round(&machine, seed, steps.clone());
-        println!("seed {seed}, steps {}..{}: {}", steps.start, steps.end, outcome.line());
-        record.add(seed, &outcome);
-        if !(outcome.leaks.is_empty() && outcome.lost.is_empty()) {
-            fail(seed, &steps, &outcome);
+        let next = || Stretch { seed, steps: (first..first + ROUND).collect() };
+        let stretch = only.clone().unwrap_or_else(next);
+        let outcome = round(&machine, &stretch);
+        println!("seed {}, steps {}: {}", stretch.seed, stretch.words(), outcome.line());
+        if only.is_none() {
+            record.add(seed, &outcome);
         }
-        if only.is_some() || began.elapsed() > Duration::from_secs(seconds) {
+        if !outcome.is_clean() {
+            machine.clear();
+            fail(&machine, &stretch, &outcome, shrinking);
+        }
+        if only.is_some() || began.elapsed() > limit {
             break;
         }
     }
     println!("all seeds: {}", record.total().line());
 }
 
-/// The steps that the environment names: `A..B`.
-fn steps() -> Option<Range<u64>> {
-    let text = std::env::var("EBBTIDE_TORTURE_STEPS").ok()?;
-    let ends = text.split_once("..").and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)));
-    let (from, to) = ends.unwrap_or_else(|| panic!("EBBTIDE_TORTURE_STEPS={text} is not A..B"));
-    Some(from..to)
-}
-
-fn fail(seed: u64, steps: &Range<u64>, outcome: &Outcome) -> ! {
+/// Says what is wrong, and if there is time for it what the smallest part of the schedule is that still shows it.
+fn fail(machine: &Machine, stretch: &Stretch, outcome: &Outcome, shrinking: Duration) -> ! {
     outcome.log.iter().for_each(|line| println!("{line}"));
-    panic!(
-        "left behind: {:#?}\nlost: {:#?}\nagain, or a part of it: cargo xtask torture --seed {seed} --steps {}..{}",
-        outcome.leaks, outcome.lost, steps.start, steps.end
-    );
+    println!("left behind: {:#?}\nlost: {:#?}", outcome.leaks, outcome.lost);
+    let until = Instant::now() + shrinking;
+    let mut last = None;
+    let steps = shrink::shrink(&stretch.steps, |steps| {
+        if Instant::now() >= until {
+            return None;
+        }
+        let part = Stretch { seed: stretch.seed, steps: steps.to_vec() };
+        let outcome = round(machine, &part);
+        println!("{} of {} steps: {}", steps.len(), stretch.steps.len(), outcome.line());
+        let fails = !outcome.is_clean();
+        if fails {
+            machine.clear();
+            last = Some(outcome);
+        }
+        Some(fails)
+    });
+    let small = Stretch { seed: stretch.seed, steps };
+    if let Some(outcome) = &last {
+        println!("what is left of it:\n{}", small.write());
+        outcome.log.iter().for_each(|line| println!("{line}"));
+    }
+    let Outcome { leaks, lost, .. } = last.as_ref().unwrap_or(outcome);
+    let again = match record::save(&small) {
+        Some(path) => format!("--schedule {}", path.display()),
+        None => format!("--seed {} --steps {}", small.seed, small.words()),
+    };
+    panic!("left behind: {leaks:#?}\nlost: {lost:#?}\nagain: cargo xtask torture {again}");
 }
 
 /// Runs a stretch of a schedule in a home of its own, and looks at everything.
-fn round(machine: &Machine, seed: u64, steps: Range<u64>) -> Outcome {
+fn round(machine: &Machine, stretch: &Stretch) -> Outcome {
+    let outcome = catch_unwind(AssertUnwindSafe(|| torture(machine, stretch)));
+    let mut outcome = outcome.unwrap_or_else(|_| Outcome {
+        leaks: vec!["the test itself has failed; what it said is above".to_owned()],
+        ..Outcome::default()
+    });
+    let mut left = Vec::new();
+    holds_within(Duration::from_secs(15), || {
+        left = machine.left();
+        left.is_empty()
+    });
+    outcome.leaks.extend(left);
+    outcome
+}
+
+fn torture(machine: &Machine, stretch: &Stretch) -> Outcome {
     let home = home(machine);
-    let program = home.binary().to_owned();
-    home.configure(&format!("[limits]\nowner_grace_seconds = {}\n", check::GRACE.as_secs()));
-    let world = World::new(&home, program, format!("torture-{seed}-{}", steps.start));
+    let (network, elsewhere) = listen(&home);
+    let (seed, first) = (stretch.seed, stretch.steps.first().copied().unwrap_or_default());
+    let world =
+        World::new(&home, home.binary().to_owned(), format!("torture-{seed}-{first}"), network, elsewhere);
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -84,22 +141,23 @@ fn round(machine: &Machine, seed: u64, steps: Range<u64>) -> Outcome {
             }
         });
         thread::scope(|scope| {
-            for step in steps.clone().map(|number| schedule::step(seed, number)) {
+            for step in stretch.steps.iter().map(|number| schedule::step(seed, *number)) {
                 world.act(&step, scope);
                 thread::sleep(step.then);
             }
         });
         world.check();
-        world.end((steps.start / ROUND).is_multiple_of(2));
+        world.end((first / ROUND).is_multiple_of(2));
         over.store(true, Ordering::Relaxed);
     });
-    world.nothing_left(machine);
+    home.shutdown();
+    world.reap();
     std::mem::take(&mut *held(&world.outcome))
 }
 
-/// A home with a program of its own, which can be replaced.
+/// A home on a disk of its own, with a program of its own, which can be replaced.
 fn home(machine: &Machine) -> TestHome {
-    let home = machine.home();
+    let home = machine.home().on_disk(DISK);
     let program = home.directory().join("ebb");
     let from = match std::env::var_os("EBB_FAIL_POINTS_BIN") {
         Some(path) => path.into(),
@@ -107,4 +165,23 @@ fn home(machine: &Machine) -> TestHome {
     };
     fs::copy(from, &program).expect("copy ebb");
     home.with_binary(program)
+}
+
+/// A network for those elsewhere; every daemon of the home listens on it.
+fn listen(home: &TestHome) -> (Network, Elsewhere) {
+    let network = Network::new();
+    let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    let port = free.expect("a free port").port();
+    home.configure(&format!(
+        "[limits]\nowner_grace_seconds = {}\ndaemon_grace_seconds = {}\n[defaults]\ndisk = \"64Mi\"\n\
+         [server]\nlisten = [\"127.0.0.1:{port}\", \"{}:{port}\"]\ninsecure = true\n",
+        check::GRACE.as_secs(),
+        check::DAEMON_GRACE.as_secs(),
+        network.here(),
+    ));
+    let key = home.ebb(["key", "create", "--json", "--organization", "elsewhere"]).run().json();
+    let key = key["key"].as_str().expect("a key").to_owned();
+    // Those elsewhere cannot start a daemon; a listing does.
+    let _ = home.ebb(["list"]).run().exited(0);
+    (network, Elsewhere { port, key })
 }

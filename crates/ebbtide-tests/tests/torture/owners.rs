@@ -1,13 +1,13 @@
-//! The owners of sandboxes, what has been done to each, and so what may have become of its sandbox.
+//! The owners of sandboxes: processes of several kinds.
 
-use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
 
 use ebbtide_tests::command::kill;
 use ebbtide_tests::{Running, TestHome};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
+
+use super::holder::{Ask, Holder};
 
 /// The process.
 enum Process {
@@ -15,6 +15,8 @@ enum Process {
     Plain(Child),
     /// `ebb run`, which ties its sandbox to itself.
     Run(Running),
+    /// A program that holds a lease.
+    Holder(Holder),
 }
 
 /// An owner.
@@ -22,18 +24,8 @@ pub(crate) struct Owner {
     process: Process,
     pub(crate) pid: u32,
     pub(crate) alive: bool,
-    /// When it died.
-    pub(crate) died: Option<Instant>,
-    /// Its sandbox, once a create has answered.
-    pub(crate) sandbox: Option<String>,
-    /// The init of its sandbox, while it is there.
-    pub(crate) init: Option<(u32, OwnedFd)>,
-    /// The id of the init that its sandbox has or has had.
-    pub(crate) init_pid: Option<u32>,
-    /// Those that are purged together with it.
-    pub(crate) class: usize,
-    /// The reasons for which its sandbox may have ended. Empty: it must live.
-    pub(crate) may_end: BTreeSet<&'static str>,
+    /// Whether it calls the daemon over a network.
+    pub(crate) elsewhere: bool,
 }
 
 impl Owner {
@@ -42,34 +34,36 @@ impl Owner {
         let mut command = Command::new("/bin/sleep");
         command.arg("3600").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().expect("start an owner");
-        Self::new(child.id(), Process::Plain(child))
+        Self::new(child.id(), Process::Plain(child), false)
     }
 
-    /// `ebb run` with a command that does nothing.
-    pub(crate) fn run(home: &TestHome, tag: &str) -> Self {
-        let ebb = home.ebb(["run", "--tag", tag, "--", "sleep", "3600"]);
+    /// `ebb run` with these options and a command that does nothing.
+    pub(crate) fn run(home: &TestHome, options: &[&str]) -> Self {
+        let ebb = home.ebb([&["run"], options, &["--", "sleep", "3600"]].concat());
         let running = ebb.limit(super::LIMIT * 10).spawn();
-        Self::new(running.pid(), Process::Run(running))
+        Self::new(running.pid(), Process::Run(running), false)
     }
 
-    fn new(pid: u32, process: Process) -> Self {
-        let may_end = BTreeSet::new();
-        Self {
-            process,
-            pid,
-            alive: true,
-            died: None,
-            sandbox: None,
-            init: None,
-            init_pid: None,
-            class: usize::MAX,
-            may_end,
-        }
+    /// A program that holds a lease.
+    pub(crate) fn holder(holder: Holder, elsewhere: bool) -> Self {
+        Self::new(holder.child.id(), Process::Holder(holder), elsewhere)
+    }
+
+    fn new(pid: u32, process: Process, elsewhere: bool) -> Self {
+        Self { process, pid, alive: true, elsewhere }
     }
 
     /// Whether it stops its sandbox by itself when it is asked to end.
     pub(crate) fn is_run(&self) -> bool {
         matches!(self.process, Process::Run(_))
+    }
+
+    /// What tells it what to do, if it is a program that can be told.
+    pub(crate) fn ask(&self) -> Option<Ask> {
+        match &self.process {
+            Process::Holder(holder) => Some(holder.ask()),
+            _ => None,
+        }
     }
 
     /// The init of a sandbox. A descriptor, so that no later process is taken for it.
@@ -82,18 +76,13 @@ impl Owner {
     }
 
     /// A signal that it does not outlive.
-    pub(crate) fn end(&mut self, signal: Signal) {
+    pub(super) fn end(&mut self, signal: Signal) {
         // One that is stopped hears of nothing else than a kill.
         if signal != Signal::KILL {
             kill(self.pid, Signal::CONT);
         }
         kill(self.pid, signal);
         self.alive = false;
-        self.died.get_or_insert_with(Instant::now);
-        self.may_end.insert("owner_gone");
-        if self.is_run() {
-            self.may_end.extend(["stopped", "create_failed"]);
-        }
     }
 
     /// Waits for its end.
@@ -106,6 +95,10 @@ impl Owner {
             Process::Run(running) => {
                 kill(self.pid, Signal::KILL);
                 let _ = running.wait();
+            }
+            Process::Holder(mut holder) => {
+                let _ = holder.child.kill();
+                let _ = holder.child.wait();
             }
         }
     }

@@ -1,10 +1,13 @@
-//! What is done, and when: each step follows from the seed and its number alone, so that any stretch can be run again.
+//! What is done, and when: each step follows from the seed and its number alone, so that any stretch can be run again, and
+//! any part of it.
 
 use std::fmt;
 use std::time::Duration;
 
+use super::policy::Policy;
+
 /// How many steps there are between two looks at everything.
-pub(crate) const ROUND: u64 = 600;
+pub(crate) const ROUND: u64 = 1500;
 
 /// One step.
 #[derive(Debug, Clone)]
@@ -19,6 +22,8 @@ pub(crate) struct Step {
     pub(crate) pause: Duration,
     /// How long until the next step.
     pub(crate) then: Duration,
+    /// What a sandbox that is made asks for.
+    pub(crate) policy: Policy,
 }
 
 macro_rules! actions {
@@ -42,13 +47,24 @@ macro_rules! actions {
 // A daemon takes a while to start; one that is killed more often than about once a second does nothing else.
 actions! {
     /// A sandbox is tied to a process and made. No fault.
-    Create = "create", 60;
-    /// A program that owns its sandbox is started. No fault.
-    Run = "run", 8;
-    KillOwner = "owner killed (-9)", 40;
+    Create = "sandbox made by ebb create", 60;
+    /// A command that owns its sandbox is started. No fault.
+    Run = "sandbox made by ebb run", 8;
+    /// A program is started that owns what it is told to, here or elsewhere. No fault.
+    Hold = "program started that holds a lease", 8;
+    /// Such a program makes a sandbox. No fault.
+    Make = "sandbox made under a lease", 34;
+    /// No fault.
+    Detach = "detached", 6;
+    /// No fault.
+    Pause = "paused", 8;
+    /// No fault.
+    Resume = "resumed", 6;
+    KillOwner = "owner killed (-9)", 44;
     TermOwner = "owner terminated (SIGTERM)", 8;
     StopOwner = "owner stopped (SIGSTOP)", 16;
     ContinueOwner = "owner continued (SIGCONT)", 10;
+    AdoptTwice = "adopted by two at once", 16;
     KillInit = "init killed (-9)", 14;
     TermInit = "init terminated (SIGTERM)", 12;
     StopInit = "init stopped (SIGSTOP)", 12;
@@ -57,7 +73,10 @@ actions! {
     KillDaemon = "daemon killed (-9)", 2;
     TermDaemon = "daemon terminated (SIGTERM)", 1;
     StopDaemon = "daemon stopped (SIGSTOP)", 2;
-    FailDaemon = "daemon dies at a named step", 1;
+    FailDaemon = "daemon dies at a named step", 6;
+    StarveDaemon = "daemon without descriptors for a moment", 4;
+    LockLedger = "ledger locked by another process for a moment", 4;
+    FillDisk = "disk full for a moment", 3;
     KillLauncher = "launcher killed (-9)", 2;
     TermLauncher = "launcher terminated (SIGTERM)", 1;
     StopLauncher = "launcher stopped (SIGSTOP)", 2;
@@ -66,15 +85,18 @@ actions! {
     KillExec = "client killed (-9) in the middle of an exec", 8;
     KillCreate = "client killed (-9) in the middle of a create", 8;
     CutConnection = "connection cut in the middle of a message", 24;
+    ResetNetwork = "every connection of the network reset", 5;
+    SilenceNetwork = "network silent for a moment", 5;
     StopTwice = "stopped by two callers at once", 8;
-    Purge = "purged", 2;
+    Purge = "purged", 3;
     Replace = "program replaced under live sandboxes", 1;
 }
 
 impl Action {
     /// Whether it is something that goes wrong.
     pub(crate) fn is_fault(self) -> bool {
-        !matches!(self, Self::Create | Self::Run)
+        use Action::{Create, Detach, Hold, Make, Pause, Resume, Run};
+        !matches!(self, Create | Run | Hold | Make | Detach | Pause | Resume)
     }
 }
 
@@ -88,14 +110,19 @@ pub(crate) fn step(seed: u64, number: u64) -> Step {
         at = at.saturating_sub(*weight);
         here
     });
-    // A round begins with something to do it to.
-    let early = number % ROUND < 20;
+    let action = match number % ROUND {
+        // A round begins with something to do it to.
+        0..4 => Action::Hold,
+        4..24 => [Action::Create, Action::Make][usize::from(number.is_multiple_of(2))],
+        _ => chosen.map_or(Action::Create, |(action, _)| *action),
+    };
     Step {
         number,
-        action: if early { Action::Create } else { chosen.map_or(Action::Create, |(action, _)| *action) },
+        action,
         pick: random.usize(..1 << 30),
         pause: Duration::from_millis(random.u64(20..600)),
-        then: Duration::from_millis(random.u64(0..40)),
+        then: Duration::from_millis(random.u64(0..32)),
+        policy: Policy::of(&mut random),
     }
 }
 

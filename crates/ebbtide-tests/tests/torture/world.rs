@@ -7,17 +7,19 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::Scope;
 use std::time::SystemTime;
 
-use ebbtide_tests::{Output, Running, TestHome};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use ebbtide_tests::{Ebb, Output, Running, TestHome};
 use rustix::process::Signal;
 
 use super::LIMIT;
+use super::holder::Elsewhere;
+use super::model::Model;
+use super::network::Network;
 use super::owners::Owner;
 use super::record::Outcome;
 use super::schedule::{Action, Step};
 
 /// How many commands run at once.
-const COMMANDS: usize = 10;
+const COMMANDS: usize = 12;
 
 /// A home under torture.
 pub(crate) struct World<'a> {
@@ -26,14 +28,18 @@ pub(crate) struct World<'a> {
     pub(crate) program: PathBuf,
     /// Carried by every sandbox of the round.
     pub(crate) tag: String,
-    owners: Mutex<Vec<Owner>>,
+    pub(crate) network: Network,
+    pub(crate) elsewhere: Elsewhere,
+    model: Mutex<Model>,
     pub(crate) outcome: Mutex<Outcome>,
-    /// Daemons that were started by name.
-    pub(super) daemons: Mutex<Vec<Running>>,
-    /// The ids that a create has answered with.
-    pub(crate) answered: Mutex<Vec<String>>,
+    /// Daemons that were started by name, each with the name of the step at which it dies.
+    pub(super) daemons: Mutex<Vec<(Running, &'static str)>>,
+    /// Daemons that were killed by us.
+    pub(super) killed: Mutex<BTreeSet<u32>>,
+    /// The tags by which sandboxes were purged.
     pub(super) purged: Mutex<BTreeSet<usize>>,
-    pub(crate) spares_killed: Mutex<BTreeSet<u32>>,
+    /// Held by who disturbs something that can be disturbed by one at a time.
+    pub(super) disturbed: Mutex<BTreeSet<Action>>,
     commands: AtomicUsize,
 }
 
@@ -43,23 +49,31 @@ pub(crate) fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl<'a> World<'a> {
-    pub(crate) fn new(home: &'a TestHome, program: PathBuf, tag: String) -> Self {
+    pub(crate) fn new(
+        home: &'a TestHome,
+        program: PathBuf,
+        tag: String,
+        network: Network,
+        elsewhere: Elsewhere,
+    ) -> Self {
         Self {
             home,
             program,
             tag,
-            owners: Mutex::default(),
+            network,
+            elsewhere,
+            model: Mutex::default(),
             outcome: Mutex::default(),
             daemons: Mutex::default(),
-            answered: Mutex::default(),
+            killed: Mutex::default(),
             purged: Mutex::default(),
-            spares_killed: Mutex::default(),
+            disturbed: Mutex::default(),
             commands: AtomicUsize::new(0),
         }
     }
 
-    pub(crate) fn owners(&self) -> MutexGuard<'_, Vec<Owner>> {
-        held(&self.owners)
+    pub(crate) fn model(&self) -> MutexGuard<'_, Model> {
+        held(&self.model)
     }
 
     /// Does one step. What takes a command is done beside the steps that follow.
@@ -68,11 +82,17 @@ impl<'a> World<'a> {
         let done = match step.action {
             Action::Create => self.create(step, scope, None),
             Action::KillCreate => self.create(step, scope, Some(step.pause / 8)),
-            Action::Run => self.run(),
+            Action::Run => self.run(step),
+            Action::Hold => self.hold(step),
+            Action::Make => self.make(step, scope),
+            Action::Detach => self.detach(step, scope),
+            Action::Pause => self.freeze(step, "pause", scope),
+            Action::Resume => self.freeze(step, "resume", scope),
+            Action::AdoptTwice => self.adopt_twice(step, scope),
             Action::KillOwner => self.end_owner(step, Signal::KILL),
             Action::TermOwner => self.end_owner(step, Signal::TERM),
-            Action::StopOwner => self.signal_owner(step, Signal::STOP),
-            Action::ContinueOwner => self.signal_owner(step, Signal::CONT),
+            Action::StopOwner => self.stop_owner(step, scope),
+            Action::ContinueOwner => self.continue_owner(step),
             Action::KillInit => self.signal_init(step, Signal::KILL),
             Action::TermInit => self.signal_init(step, Signal::TERM),
             Action::StopInit => self.pause_init(step, scope),
@@ -82,6 +102,9 @@ impl<'a> World<'a> {
             Action::TermDaemon => self.signal_daemon(Signal::TERM),
             Action::StopDaemon => self.pause(self.home.daemon().into_iter().collect(), step.pause, scope),
             Action::FailDaemon => self.fail_daemon(step, scope),
+            Action::StarveDaemon => self.starve_daemon(step, scope),
+            Action::LockLedger => self.lock_ledger(step, scope),
+            Action::FillDisk => self.fill_disk(step, scope),
             Action::KillLauncher => self.signal_launcher(Signal::KILL),
             Action::TermLauncher => self.signal_launcher(Signal::TERM),
             Action::StopLauncher => self.pause(self.home.processes("ebb-launcher"), step.pause, scope),
@@ -92,12 +115,15 @@ impl<'a> World<'a> {
             }
             Action::KillExec => self.kill_exec(step, scope),
             Action::CutConnection => self.cut(),
+            Action::ResetNetwork => self.reset_network(),
+            Action::SilenceNetwork => self.silence_network(step, scope),
             Action::StopTwice => self.stop_twice(step, scope),
             Action::Purge => self.purge(step, scope),
             Action::Replace => self.replace(),
         };
-        if done && step.action.is_fault() && step.action != Action::FailDaemon {
-            self.count(step.action);
+        // Whether a daemon has come to the step at which it dies is known when it is dead.
+        if done && step.action != Action::FailDaemon {
+            self.count(step.action.as_str(), step.action.is_fault());
         }
         if done {
             self.note(&step.to_string());
@@ -112,8 +138,10 @@ impl<'a> World<'a> {
         held(&self.outcome).log.push(format!("{:02}:{:02}.{milli:03} {words}", second / 60, second % 60));
     }
 
-    fn count(&self, action: Action) {
-        *held(&self.outcome).faults.entry(action.as_str().to_owned()).or_default() += 1;
+    pub(super) fn count(&self, what: &str, is_fault: bool) {
+        let mut outcome = held(&self.outcome);
+        let counts = if is_fault { &mut outcome.faults } else { &mut outcome.deeds };
+        *counts.entry(what.to_owned()).or_default() += 1;
     }
 
     /// One command beside the steps; `false` if there are too many already.
@@ -134,42 +162,43 @@ impl<'a> World<'a> {
         true
     }
 
-    /// `ebb` with these arguments, to its end.
-    pub(crate) fn ebb(&self, args: &[&str]) -> Output {
-        self.home.ebb(args.iter().copied()).limit(LIMIT).run()
+    /// `ebb` with these arguments, as the owners of a sandbox here or elsewhere call it.
+    pub(crate) fn command<'b>(&self, elsewhere: bool, args: impl IntoIterator<Item = &'b str>) -> Ebb {
+        let ebb = self.home.ebb(args).limit(LIMIT);
+        if !elsewhere {
+            return ebb;
+        }
+        let url = format!("http://127.0.0.1:{}", self.elsewhere.port);
+        ebb.env("EBBTIDE_URL", url).env("EBBTIDE_API_KEY", &self.elsewhere.key)
+    }
+
+    /// The same, to its end.
+    pub(crate) fn ebb(&self, elsewhere: bool, args: &[&str]) -> Output {
+        self.command(elsewhere, args.iter().copied()).run()
     }
 
     /// Notes for each owner that is dead how long after it the last process of its sandbox was gone.
     pub(crate) fn watch(&self) {
-        let mut releases = Vec::new();
-        for owner in self.owners().iter_mut() {
-            let Some((_, init)) = &owner.init else { continue };
-            let mut fds = [PollFd::new(init, PollFlags::IN)];
-            let ended = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|n| n > 0);
-            if !ended {
-                continue;
-            }
-            owner.init = None;
-            // Only where nothing but the owner's death has ended it.
-            if let Some(died) = owner.died.filter(|_| owner.may_end.iter().all(|end| *end == "owner_gone")) {
-                releases.push(u64::try_from(died.elapsed().as_millis()).unwrap_or(u64::MAX));
-            }
-        }
-        held(&self.outcome).releases.extend(releases);
+        let released = self.model().released();
+        let millis = released.iter().map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
+        held(&self.outcome).releases.extend(millis);
     }
 
-    /// Whether an init of a sandbox of this round is still there.
+    /// How many inits of sandboxes of this round are still there.
     pub(crate) fn inits_left(&self) -> usize {
         self.watch();
-        self.owners().iter().filter(|owner| owner.init.is_some()).count()
+        self.model().cases.iter().filter(|case| case.init.is_some()).count()
     }
 
     /// Waits for everybody who was started here. The home is shut down.
     pub(crate) fn reap(&self) {
-        std::mem::take(&mut *self.owners()).into_iter().for_each(Owner::reap);
-        for daemon in std::mem::take(&mut *held(&self.daemons)) {
-            if daemon.wait().code() == 137 {
-                self.count(Action::FailDaemon);
+        std::mem::take(&mut self.model().owners).into_values().for_each(Owner::reap);
+        let killed = std::mem::take(&mut *held(&self.killed));
+        for (daemon, point) in std::mem::take(&mut *held(&self.daemons)) {
+            let pid = daemon.pid();
+            if daemon.wait().code() == 137 && !killed.contains(&pid) {
+                let of = point.split('.').next().unwrap_or_default();
+                self.count(&format!("{}: {of}", Action::FailDaemon.as_str()), true);
             }
         }
     }
