@@ -1,24 +1,52 @@
 //! The sandboxes that this driver attends to: one open connection to the init of each. The kernel closes them with the
-//! daemon, whatever it dies of, and that starts the grace in each init.
+//! daemon, whatever it dies of, and that starts the grace in each init. A daemon that stands still keeps them open, so each
+//! init is told again and again that somebody is there.
 
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use ebbtide_driver::{DeadMansSwitch, DriverError};
 use ebbtide_model::{OwnerProcess, ProcessStat, SandboxId};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::sync::Mutex as AsyncMutex;
+use tokio::task::JoinHandle;
 
 use super::Inner;
 use super::packets::Packets;
 use crate::protocol::{FromInit, Switch, ToInit};
 
+/// The least time between two words to an init that somebody is there.
+const AGAIN: Duration = Duration::from_secs(3);
+
 /// The connection of one sandbox. The lock is held while its init is asked, so that the connection that is kept is the
 /// one that the init knows.
-type Kept = Arc<AsyncMutex<Option<Packets>>>;
+type Kept = Arc<AsyncMutex<Option<Held>>>;
+
+/// A connection that is held open, by the task that says so on it; closed when this is dropped.
+struct Held(JoinHandle<()>);
+
+impl Held {
+    fn new(connection: Packets, grace: Duration) -> Self {
+        Self(tokio::spawn(async move {
+            let again = ToInit::Guard(Switch::Connection { grace });
+            // One word at a time: an init that stands still is told no more until it has answered.
+            while connection.send(&again, &[]).await.is_ok() && connection.receive::<FromInit>().await.is_ok()
+            {
+                tokio::time::sleep((grace / 3).max(AGAIN)).await;
+            }
+        }))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
 
 #[derive(Default)]
 pub(super) struct Attention(Mutex<HashMap<SandboxId, Kept>>);
@@ -29,9 +57,9 @@ impl Attention {
     }
 
     /// Keeps the connection by which a sandbox was started.
-    pub(super) async fn keep(&self, id: &SandboxId, connection: Packets) {
+    pub(super) async fn keep(&self, id: &SandboxId, connection: Packets, grace: Duration) {
         // One that is there by now is of a guard that came later.
-        self.of(id).lock().await.get_or_insert(connection);
+        self.of(id).lock().await.get_or_insert_with(|| Held::new(connection, grace));
     }
 
     /// Forgets a sandbox that is gone.
@@ -49,7 +77,10 @@ impl Inner {
         let asked = self.ask_to(id, &init, &ToInit::Guard(wire), pidfd.as_slice()).await;
         if asked.is_ok() {
             // An earlier connection is closed now that the init no longer minds.
-            *kept = matches!(switch, DeadMansSwitch::Daemon { .. }).then_some(init);
+            *kept = match switch {
+                DeadMansSwitch::Daemon { grace } => Some(Held::new(init, grace)),
+                DeadMansSwitch::Off | DeadMansSwitch::Process { .. } => None,
+            };
         }
         asked
     }

@@ -41,8 +41,8 @@ impl Inner {
         let (answer, _) = self.ask(&plan.id, &init, &ToInit::Start(start), &fds).await?;
         match answer {
             FromInit::Started => {
-                if let DeadMansSwitch::Daemon { .. } = plan.switch {
-                    self.attention.keep(&plan.id, init).await;
+                if let DeadMansSwitch::Daemon { grace } = plan.switch {
+                    self.attention.keep(&plan.id, init, grace).await;
                 }
                 Ok(())
             }

@@ -295,6 +295,7 @@ impl Server {
         self.grace.clear();
         let now = Instant::now();
         self.commands.signal_due(now);
+        self.hear_holder(now);
         if self.stop_deadline.is_some_and(|deadline| deadline <= now) {
             self.over = Some(EndCause::Stopped);
         } else if let Some(cause) = self.armed.due(now) {

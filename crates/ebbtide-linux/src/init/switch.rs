@@ -9,6 +9,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use super::server::{OWNER, Server};
 use crate::protocol::Switch;
 
+/// The least time for which a daemon may be silent that has begun to say that it is there: it may be busy.
+const SILENCE: Duration = Duration::from_secs(10);
 /// An init that runs hears within this that a time has come.
 const LATE: Duration = Duration::from_secs(1);
 
@@ -26,7 +28,7 @@ pub(super) struct Armed {
     holder: Option<Holder>,
     grace: Duration,
     cause: EndCause,
-    /// When the grace that runs is over.
+    /// When the grace that runs is over, or the holder has been silent for too long.
     deadline: Option<Instant>,
     /// Until when it stays after its main command's end, and the cause of that. Any other switch goes before this.
     stays_until: Option<(Instant, EndCause)>,
@@ -73,6 +75,14 @@ impl Armed {
 impl Server {
     /// Sets the switch; a grace that ran ends. `index` is the connection that asked, `pidfd` the owner's.
     pub(super) fn arm(&mut self, switch: Switch, index: usize, pidfd: Option<OwnedFd>) {
+        if let (Switch::Connection { grace }, Some(Holder::Connection(holder))) =
+            (&switch, &self.armed.holder)
+            && *holder == index
+        {
+            // Nothing new. A daemon that says so again goes on with that: one that is stopped falls silent.
+            self.armed.deadline = Some(Instant::now() + (*grace).max(SILENCE));
+            return self.arm_grace();
+        }
         if let Some(Holder::Process(old)) = &self.armed.holder {
             let _ = epoll::delete(&self.epoll, old);
         }
@@ -110,6 +120,20 @@ impl Server {
             let _ = epoll::delete(&self.epoll, pidfd);
             self.armed.begin_grace();
             self.arm_grace();
+        }
+    }
+
+    /// Before a holder counts as silent: what it has said is heard, and what it could not say while init itself stood still
+    /// is not missed.
+    pub(super) fn hear_holder(&mut self, now: Instant) {
+        let (Some(Holder::Connection(index)), Some(deadline)) = (&self.armed.holder, self.armed.deadline)
+        else {
+            return;
+        };
+        if deadline + LATE <= now {
+            self.armed.deadline = Some(now + self.armed.grace.max(SILENCE));
+        } else if deadline <= now {
+            self.request(*index);
         }
     }
 

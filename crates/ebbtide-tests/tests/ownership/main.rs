@@ -10,6 +10,7 @@ mod pausing;
 mod program;
 mod purging;
 mod standstill;
+mod stopped;
 mod words;
 
 use std::time::Duration;
