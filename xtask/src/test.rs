@@ -28,7 +28,8 @@ pub(crate) struct Options {
     as_built: bool,
     /// Run the long proofs instead, which the tests hold a short version of: five hundred deaths of the daemon, five
     /// hundred rounds of a hundred first calls, 64 streams of 100 MB, ten minutes of arbitrary requests, a minute without a
-    /// network, and the minutes until an end that is gone is known to be. Takes an hour.
+    /// network, and the minutes until an end that is gone is known to be, a thousand sandboxes one after the other,
+    /// everything stopped for two minutes. Takes an hour.
     #[arg(long, conflicts_with = "vm")]
     long: bool,
     /// Run only the tests of the public Python client, with every version of it that is supported.
@@ -62,16 +63,18 @@ const NEEDS: [Need; 11] = [
 ];
 
 /// The tests that prove more the longer they run.
-const LONG: [&str; 7] = [
+const LONG: [&str; 9] = [
     "test",
     "--package=ebbtide-tests",
+    "--test=churn",
     "--test=crash",
     "--test=first_calls",
     "--test=fuzz",
     "--test=network",
+    "--test=ownership",
     "--test=streams",
 ];
-const LONG_SCALE: [(&str, &str); 7] = [
+const LONG_SCALE: [(&str, &str); 9] = [
     ("EBBTIDE_TEST_DEATHS", "500"),
     ("EBBTIDE_TEST_ROUNDS", "500"),
     ("EBBTIDE_TEST_CALLERS", "100"),
@@ -79,6 +82,8 @@ const LONG_SCALE: [(&str, &str); 7] = [
     ("EBBTIDE_TEST_STREAM_MEGABYTES", "100"),
     ("EBBTIDE_TEST_CUT_SECONDS", "60"),
     ("EBBTIDE_TEST_SILENCE_SECONDS", "400"),
+    ("EBBTIDE_TEST_CHURN", "1000"),
+    ("EBBTIDE_TEST_STILL_SECONDS", "120"),
 ];
 
 /// Runs the checks.

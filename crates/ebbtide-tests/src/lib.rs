@@ -10,7 +10,8 @@
 //! `EBBTIDE_TEST_ROUNDS` and `EBBTIDE_TEST_CALLERS` (first calls at once, 3 rounds of 24), `EBBTIDE_TEST_DEATHS`
 //! (daemons killed at random, 10), `EBBTIDE_TEST_STREAM_MEGABYTES` (the size of each of 64 streams, 3),
 //! `EBBTIDE_TEST_FUZZ_SECONDS` (arbitrary requests, 5), `EBBTIDE_TEST_CUT_SECONDS` (networks that come back, 4),
-//! `EBBTIDE_TEST_SILENCE_SECONDS` (networks that do not, 0). What `cargo xtask torture` sets is told there.
+//! `EBBTIDE_TEST_SILENCE_SECONDS` (networks that do not, 0), `EBBTIDE_TEST_CHURN` (sandboxes that come and go, 100),
+//! `EBBTIDE_TEST_STILL_SECONDS` (how long processes are stopped, 8). What `cargo xtask torture` sets is told there.
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 pub mod command;
