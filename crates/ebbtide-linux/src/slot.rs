@@ -3,9 +3,9 @@
 //! Everything that does not depend on a request is made ahead under the slot's name. Giving the slot to a
 //! sandbox renames its run directory to the sandbox's id: one atomic step that survives a crash of anybody.
 
-use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use ebbtide_model::SandboxId;
 use serde::{Deserialize, Serialize};
@@ -61,9 +61,17 @@ impl SlotDirs {
         write().step(|| format!("write {}", path.display()))
     }
 
-    /// Reads the names of the slot behind a run directory.
-    pub(crate) fn read(&self, name: &str) -> Option<SlotFile> {
-        serde_json::from_slice(&fs::read(self.path(name).join("slot.json")).ok()?).ok()
+    /// Reads the names of the slot behind a run directory; `None` if it does not say.
+    ///
+    /// # Errors
+    /// When it may say, and cannot be read now.
+    pub(crate) fn read(&self, name: &str) -> Result<Option<SlotFile>, SysError> {
+        let path = self.path(name).join("slot.json");
+        match fs::read(&path) {
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+            Err(error) if is_absent(&error) => Ok(None),
+            Err(error) => Err(SysError::new(format!("read {}", path.display()), error)),
+        }
     }
 
     /// Gives a slot to a sandbox.
@@ -86,10 +94,22 @@ impl SlotDirs {
     }
 
     /// The names of all run directories.
-    pub(crate) fn names(&self) -> Vec<String> {
-        let Ok(entries) = fs::read_dir(&self.root) else { return Vec::new() };
-        entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    ///
+    /// # Errors
+    /// When they cannot be listed now.
+    pub(crate) fn names(&self) -> Result<Vec<String>, SysError> {
+        let list = || format!("list {}", self.root.display());
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.root).step(list)? {
+            names.extend(entry.step(list)?.file_name().into_string());
+        }
+        Ok(names)
     }
+}
+
+/// A file, or what it is in, that is not there or no such thing.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// A random name for a slot.

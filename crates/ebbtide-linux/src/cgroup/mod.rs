@@ -50,14 +50,14 @@ pub(crate) trait Backend {
         self.v2().write_if_there(slot, "", "cgroup.kill", "1")
     }
     /// The init's pid, if it lives.
-    fn init_pid(&self, slot: &str) -> Option<i32> {
-        self.v2().pids(slot, "init").first().copied()
+    fn init_pid(&self, slot: &str) -> Result<Option<i32>, SysError> {
+        Ok(self.v2().pids(slot, "init")?.first().copied())
     }
     /// Removes the cgroups of a slot; answers how many there were. Fails with `EBUSY` while a process is left.
     fn remove(&self, slot: &str) -> Result<u32, SysError>;
     /// How many processes of the payload there are.
     fn payload_size(&self, slot: &str) -> u32 {
-        self.v2().pids(slot, "payload").len() as u32
+        self.v2().pids(slot, "payload").map_or(0, |pids| pids.len() as u32)
     }
     /// Removes what remembers an ended slot, and leaves the rest to the next of the same name; answers how many cgroups
     /// the ended one had. To be called once [`Backend::is_empty`]. `killed` says that [`Backend::kill`] was used: kernels

@@ -136,9 +136,16 @@ impl Tree {
         }
     }
 
-    pub(super) fn pids(&self, slot: &str, leaf: &str) -> Vec<i32> {
-        let text = fs::read_to_string(self.path(slot, leaf).join("cgroup.procs")).unwrap_or_default();
-        text.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0).collect()
+    /// The processes of a cgroup; none where it is gone.
+    pub(super) fn pids(&self, slot: &str, leaf: &str) -> Result<Vec<i32>, SysError> {
+        let path = self.path(slot, leaf).join("cgroup.procs");
+        let text = match fs::read_to_string(&path) {
+            // The kernel says so of one that is removed while it is open.
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => String::new(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            text => text.step(|| format!("read {}", path.display()))?,
+        };
+        Ok(text.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0).collect())
     }
 
     pub(super) fn slots(&self) -> Vec<String> {

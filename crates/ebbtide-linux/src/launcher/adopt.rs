@@ -14,10 +14,10 @@ impl Launcher {
     /// Adopts by name what belongs to a sandbox and releases the rest.
     ///
     /// # Errors
-    /// When the kernel does not say whether an init lives. A sandbox is not ended for that.
+    /// When the kernel does not say what there is, or whether an init lives. No sandbox is ended for that.
     pub(super) fn adopt(&mut self) -> Result<(), SysError> {
-        for name in self.dirs.names() {
-            let Some(file) = self.dirs.read(&name) else {
+        for name in self.dirs.names()? {
+            let Some(file) = self.dirs.read(&name)? else {
                 let _ = self.dirs.remove(&name);
                 continue;
             };
@@ -54,11 +54,11 @@ impl Launcher {
 
     /// The init of a slot, if it lives.
     fn living_init(&self, slot: &str) -> Result<Option<OwnedFd>, SysError> {
-        let init = || self.cgroups.init_pid(slot).and_then(Pid::from_raw);
-        let Some(pid) = init() else { return Ok(None) };
+        let init = || self.cgroups.init_pid(slot).map(|pid| pid.and_then(Pid::from_raw));
+        let Some(pid) = init()? else { return Ok(None) };
         match pidfd_open(pid, PidfdFlags::empty()) {
             // Looked at again: a number that was given away in between stands for somebody else, who would be killed.
-            Ok(pidfd) => Ok((init() == Some(pid)).then_some(pidfd)),
+            Ok(pidfd) => Ok((init()? == Some(pid)).then_some(pidfd)),
             Err(Errno::SRCH) => Ok(None),
             Err(errno) => Err(SysError::new(format!("watch the init of {slot}"), errno)),
         }

@@ -32,6 +32,10 @@ impl Launcher {
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
         let core = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
         let _ = rustix::process::setrlimit(rustix::process::Resource::Core, core);
+        // As many descriptors as it may have, however few its daemon had left itself.
+        let files = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        let most = rustix::process::Rlimit { current: files.maximum, ..files };
+        let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, most);
         for dir in [&stage, &layer_stage, &run("s")] {
             std::fs::create_dir_all(dir).step(|| format!("make {}", dir.display())).map_err(step)?;
         }

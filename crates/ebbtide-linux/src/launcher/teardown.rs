@@ -201,7 +201,7 @@ impl Launcher {
             self.slots.iter().flatten().any(|slot| slot.dir_name() == name)
                 || self.shells.iter().any(|shell| shell.name == *name)
         };
-        let dirs = self.dirs.names().into_iter().filter(|name| !in_use(name));
+        let dirs = self.dirs.names().unwrap_or_default().into_iter().filter(|name| !in_use(name));
         cgroups
             .flat_map(|name| self.cgroups.remains(&name))
             .map(|path| leftover("cgroup", path.display().to_string()))
