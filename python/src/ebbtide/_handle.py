@@ -108,7 +108,7 @@ class Handle(Waitable):
 
     @property
     def files_until(self) -> Optional[datetime]:
-        """Of one that was kept after its main command's end: until when its files can be read and commands run in it."""
+        """Of one that was kept after its main command's end: until when files can be read and commands run."""
         return self._time("files_until")
 
     def get_status(self) -> SandboxStatus:

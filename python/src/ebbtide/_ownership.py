@@ -125,8 +125,8 @@ class MainEnd:
         reason: `"main_exited"` or `"out_of_memory"`.
         exit_code: Its exit code.
         at: When.
-        files_until: Until when its files can be read and commands run in it, unless somebody stops it earlier; `None` once
-            it is ending.
+        files_until: Until when its files can be read and commands run in it, unless somebody stops it earlier; `None`
+            once it is ending.
     """
 
     reason: str
