@@ -213,6 +213,9 @@ pub(crate) async fn run(
         }
     }
     images.settled().await;
+    // What still holds the ledger lets go of it, so that its log is moved into it: a home at rest has one file to copy.
+    offered.shutdown().await;
+    drop(control);
     drop(own_cgroup);
     // Held until nothing is left to do, so that a successor never meets us half gone.
     drop(lock);
