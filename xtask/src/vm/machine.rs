@@ -59,8 +59,10 @@ impl Machine {
         let version = &parts.kernel.version;
         let console = parts.directory.join(format!("{version}.{}.console.log", scenario.replace(',', "-")));
         eprintln!("starting Linux {version} for {scenario}; its console goes to {}", console.display());
-        let append =
-            format!("root=/dev/vda rw console=ttyS0 panic=-1 systemd.show_status=0 ebbtide.run={scenario}");
+        // The clock that the kernel would take instead reads all ones after a sleep here, so that time would stand still.
+        let append = format!(
+            "root=/dev/vda rw console=ttyS0 panic=-1 tsc=reliable systemd.show_status=0 ebbtide.run={scenario}"
+        );
         let mut command = process::command("qemu-system-x86_64", ["-nodefaults", "-display", "none"]);
         command.args(["-machine", MACHINE, "-cpu", PROCESSOR, "-smp", "2", "-m", "3072"]);
         command.args(["-append", &append]);

@@ -48,6 +48,14 @@ fn page(mut runs: Vec<Run>) -> String {
         for run in runs {
             section(&mut page, run);
         }
+        let missing = SCENARIOS
+            .iter()
+            .map(|(name, ..)| *name)
+            .filter(|name| runs.iter().all(|run| run.scenario != *name));
+        let missing: Vec<&str> = missing.collect();
+        if !missing.is_empty() {
+            let _ = writeln!(page, "\nNot run: {}.", missing.join(", "));
+        }
     }
     page
 }
@@ -128,5 +136,6 @@ mod tests {
         );
         assert!(page.contains("\ntest b::two ... FAILED\none is unknown\n") && !page.contains("noise"));
         assert!(page.contains("### reboot: passed\n"));
+        assert!(page.ends_with("\nNot run: power, clock, sleep.\n"));
     }
 }
