@@ -81,7 +81,10 @@ fn section(page: &mut String, run: &Run) {
         ("stopped ", "stops were answered before a cut"),
         ("known ", "sandboxes were known after a cut, all ended with a reason"),
     ] {
-        let count = run.output.lines().filter(|line| line.starts_with(word)).count();
+        // What is known after one cut is known after the next, too.
+        let named: BTreeSet<&str> =
+            run.output.lines().filter_map(|line| line.strip_prefix(word)?.split(' ').next()).collect();
+        let count = named.len();
         if count > 0 {
             let _ = writeln!(page, "- {count} {what}");
         }
