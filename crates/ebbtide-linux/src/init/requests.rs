@@ -17,11 +17,13 @@ pub(super) struct Connection {
     pub(super) socket: OwnedFd,
     /// The command that was started through it.
     command: Option<i32>,
+    /// Whether it has said who has to be alive.
+    has_armed: bool,
 }
 
 impl Connection {
     pub(super) fn new(socket: OwnedFd) -> Self {
-        Self { socket, command: None }
+        Self { socket, command: None, has_armed: false }
     }
 }
 
@@ -51,6 +53,12 @@ impl Connections {
 
     pub(super) fn remove(&mut self, index: usize) -> Option<Connection> {
         self.0.get_mut(index).and_then(Option::take)
+    }
+
+    /// Notes that a connection has said who has to be alive; returns whether it had said so before.
+    pub(super) fn arms_again(&mut self, index: usize) -> bool {
+        let connection = self.0.get_mut(index).and_then(Option::as_mut);
+        connection.is_some_and(|connection| std::mem::replace(&mut connection.has_armed, true))
     }
 
     /// Tells whoever waits for it that a command has ended.

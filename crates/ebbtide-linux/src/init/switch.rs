@@ -75,13 +75,17 @@ impl Armed {
 impl Server {
     /// Sets the switch; a grace that ran ends. `index` is the connection that asked, `pidfd` the owner's.
     pub(super) fn arm(&mut self, switch: Switch, index: usize, pidfd: Option<OwnedFd>) {
-        if let (Switch::Connection { grace }, Some(Holder::Connection(holder))) =
-            (&switch, &self.armed.holder)
-            && *holder == index
+        let again = self.connections.arms_again(index);
+        if let Switch::Connection { grace } = switch
+            && again
         {
-            // Nothing new. A daemon that says so again goes on with that: one that is stopped falls silent.
-            self.armed.deadline = Some(Instant::now() + (*grace).max(SILENCE));
-            return self.arm_grace();
+            // A daemon that says so again goes on with that: one that is stopped falls silent. Of a connection that is
+            // not the holder any more it is a word that came late: somebody else has been named since.
+            if matches!(self.armed.holder, Some(Holder::Connection(holder)) if holder == index) {
+                self.armed.deadline = Some(Instant::now() + grace.max(SILENCE));
+                self.arm_grace();
+            }
+            return;
         }
         if let Some(Holder::Process(old)) = &self.armed.holder {
             let _ = epoll::delete(&self.epoll, old);

@@ -15,6 +15,7 @@ pub(crate) const TESTS: &[Test] = tests![
     a_pause_outlives_the_launcher,
     an_owners_death_ends_a_paused_sandbox_with_daemon_and_launcher_dead,
     a_daemon_that_is_gone_ends_its_sandboxes_with_the_launcher_dead,
+    a_daemon_that_says_again_that_it_is_there_replaces_nobody_who_was_named_since,
     the_kernel_says_that_the_payload_is_frozen_and_init_is_not,
     a_slot_that_was_frozen_serves_the_next_sandbox,
     a_stopped_process_can_be_paused,
@@ -89,6 +90,20 @@ async fn a_daemon_that_is_gone_ends_its_sandboxes_with_the_launcher_dead(linux: 
     let driver = linux.reconnect().await.unwrap();
     assert_eq!(driver.ended(&plan.id).await.unwrap().cause, EndCause::DaemonGone);
     destroy(&driver, &plan.id).await;
+}
+
+async fn a_daemon_that_says_again_that_it_is_there_replaces_nobody_who_was_named_since(linux: &Linux) {
+    let (driver, mut plan) = (driver(linux).await, sleeping(linux));
+    plan.switch = DeadMansSwitch::Daemon { grace: GRACE };
+    create(&driver, &plan).await;
+    // Nobody has told the first one, so it goes on saying so, every three seconds.
+    let next = linux.reconnect().await.unwrap();
+    next.guard(&plan.id, DeadMansSwitch::Off).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    drop(driver);
+    tokio::time::sleep(GRACE * 3).await;
+    assert_eq!(phase(&*next, &plan.id).await, Phase::Running);
+    destroy(&next, &plan.id).await;
 }
 
 async fn the_kernel_says_that_the_payload_is_frozen_and_init_is_not(linux: &Linux) {
