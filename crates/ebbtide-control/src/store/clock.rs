@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use ebbtide_model::{MainEnd, Ownership};
-use rusqlite::{Connection, OptionalExtension as _, Transaction};
+use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -22,7 +22,8 @@ impl Store {
     /// set since the daemon before, all times of the boot are moved along once, while nobody works with them.
     pub(crate) fn epoch(&self, boot_id: &str, measured: SystemTime) -> Result<SystemTime, LedgerError> {
         let settle = |connection: &Connection| {
-            let transaction = connection.unchecked_transaction()?;
+            // For writing from the start: SQLite does not wait where a reader that becomes a writer comes too late.
+            let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
             let before: Option<(String, i64, i64)> = transaction
                 .query_row("SELECT boot_id, epoch, shown FROM clock", [], |row| {
                     Ok((row.get(0)?, row.get(1)?, row.get(2)?))

@@ -26,7 +26,7 @@ mod schema;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use ebbtide_model::{PauseReason, SandboxId, SandboxRecord, State, TerminationReason};
 use rusqlite::{Connection, named_params};
@@ -61,6 +61,17 @@ pub(crate) struct Store {
 impl Store {
     /// Opens the ledger, and makes it if there is none.
     pub(crate) fn open(path: &Path) -> Result<Self, LedgerError> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match Self::try_open(path) {
+                // SQLite does not wait for one that is just closing it.
+                Err(LedgerError::Busy { .. }) if Instant::now() < until => std::thread::sleep(IMPATIENCE),
+                opened => return opened,
+            }
+        }
+    }
+
+    fn try_open(path: &Path) -> Result<Self, LedgerError> {
         let left_over = checkpoint::holds_any(path);
         let connection = schema::open(path)?;
         room::reserve(path);

@@ -39,7 +39,7 @@ async fn aged() -> Home {
         "BEGIN;
          WITH RECURSIVE number(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < {RECORDS})
          INSERT INTO sandbox (id, ended, retained_from, {columns})
-         SELECT substr(id, 1, 22) || substr('{alphabet}', 1 + n / 32768 % 32, 1) || substr('{alphabet}', 1 + n / 1024 % 32, 1)
+         SELECT substr(id, 1, 21) || iif(substr(id, 22, 1) = '0', '1', '0') || substr('{alphabet}', 1 + n / 32768 % 32, 1) || substr('{alphabet}', 1 + n / 1024 % 32, 1)
                 || substr('{alphabet}', 1 + n / 32 % 32, 1) || substr('{alphabet}', 1 + n % 32, 1),
                 ended - ({RECORDS} - n) * 1000, ended - ({RECORDS} - n) * 1000, {columns}
          FROM sandbox, number;
