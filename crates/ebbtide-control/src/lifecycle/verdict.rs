@@ -13,8 +13,9 @@ pub(super) struct Verdict {
     pub(super) exit_code: Option<i32>,
 }
 
-/// COMPLETED where the exit code is known (an idle sandbox has run as asked, and counts as 0), FAILED where it
-/// cannot be: it never ran, or what ended it took the answer along.
+/// COMPLETED where the exit code is known (an idle sandbox has run as asked, and counts as 0), and without one where somebody
+/// called it off before it ran: nothing has failed then. FAILED where the exit code cannot be known: it could not be made, or
+/// what ended it took the answer along.
 ///
 /// `killed` says that an earlier destroy may have ended it. An exit code that came before a destroy is in the record
 /// by then, so where there is none that destroy killed it.
@@ -28,7 +29,9 @@ pub(super) fn of(record: &SandboxRecord, report: Option<&EndReport>, killed: boo
         ) => None,
         _ => known(record, report, killed),
     };
-    let event = if exit_code.is_some() { Event::Released } else { Event::ReleasedUnknown };
+    let called_off = record.started_at.is_none() && is_wish(record.reason);
+    let known = exit_code.is_some() || called_off;
+    let event = if known { Event::Released } else { Event::ReleasedUnknown };
     Verdict { event, exit_code }
 }
 
@@ -44,4 +47,10 @@ fn known(record: &SandboxRecord, report: Option<&EndReport>, killed: bool) -> Op
         None if killed && record.started_at.is_some() => Some(KILLED.code()),
         _ => None,
     }
+}
+
+/// Whether somebody asked for the end.
+fn is_wish(reason: Option<TerminationReason>) -> bool {
+    use TerminationReason::{Purged, SessionClosed, Stopped};
+    matches!(reason, Some(Stopped | SessionClosed | Purged))
 }

@@ -169,7 +169,8 @@ async fn a_stop_ends_a_pull_at_once() {
     pulling(&control, &id).await;
     control.stop(&ME, &id, StopOptions::NOW).await.unwrap();
     let ended = wait(&control, &id).await;
-    assert_eq!((ended.state, ended.reason), (State::Failed, Some(TerminationReason::Stopped)));
+    assert_eq!((ended.state, ended.reason), (State::Completed, Some(TerminationReason::Stopped)));
+    assert_eq!(ended.exit_code, None, "it never ran");
     assert_eq!((ended.started_at, ended.message.as_str()), (None, ""));
     assert_eq!((images.preparing(), home.exists().await), (0, 0));
 }
