@@ -79,8 +79,9 @@ fn whatever_dies_in_whatever_order_nothing_outlives_its_owner_and_no_living_owne
 
 /// Says what is wrong, and if there is time for it what the smallest part of the schedule is that still shows it.
 fn fail(machine: &Machine, stretch: &Stretch, outcome: &Outcome, shrinking: Duration) -> ! {
-    outcome.log.iter().for_each(|line| println!("{line}"));
+    // Before what was done, which is long, and once more at the very end: whoever shows a part shows it.
     println!("left behind: {:#?}\nlost: {:#?}", outcome.leaks, outcome.lost);
+    outcome.log.iter().for_each(|line| println!("{line}"));
     let until = Instant::now() + shrinking;
     let mut last = None;
     let steps = shrink::shrink(&stretch.steps, |steps| {
