@@ -45,7 +45,7 @@ impl Sandbox {
         ownership: impl FnOnce(Option<Holder>) -> Ownership,
     ) -> Result<SandboxRecord, LedgerError> {
         self.transition(|record| {
-            if !matches!(record.state, State::Running | State::Paused) {
+            if !record.state.is_alive() {
                 return Ok(());
             }
             (record.state, record.paused) = match what {

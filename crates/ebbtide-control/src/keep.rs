@@ -11,8 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ebbtide_driver::clean_up::preserve;
 use ebbtide_driver::{AtMainEnd, DeadMansSwitch, DriverError, MainEnded};
 use ebbtide_model::{
-    ExitStatus, Holder, Keep, KeepAs, Limits, MainEnd, Ownership, Policy, SandboxRecord, State,
-    TerminationReason,
+    ExitStatus, Holder, Keep, KeepAs, Limits, MainEnd, Ownership, Policy, SandboxRecord, TerminationReason,
 };
 
 use crate::engine::Engine;
@@ -103,7 +102,7 @@ pub(crate) fn decide(record: &SandboxRecord, clean_up: CleanUp, now: SystemTime)
         _ => now + policy.keep_for,
     };
     let until = until.min(record.deadline);
-    let there_is_something = matches!(record.state, State::Running | State::Paused);
+    let there_is_something = record.state.is_alive();
     if !there_is_something || until <= now || !spares(policy, &record.ownership, clean_up) {
         return Verdict::End;
     }
@@ -256,9 +255,7 @@ async fn keep(
 /// adopted it meanwhile. What fails is said, and left to whoever called to repeat.
 pub(crate) async fn at_owner_end(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) {
     let orphaned = sandbox.peek(|record| record.ownership.clone());
-    let is_due = |record: &SandboxRecord| {
-        matches!(record.state, State::Running | State::Paused) && record.ownership == orphaned
-    };
+    let is_due = |record: &SandboxRecord| record.state.is_alive() && record.ownership == orphaned;
     let (mut uses, mut changes) = (sandbox.uses.subscribe(), sandbox.changes());
     tokio::select! {
         biased;

@@ -89,7 +89,7 @@ pub(crate) fn is_unfinished(reconciled: &[Reconciled]) -> bool {
 /// Compares once.
 pub(crate) async fn pass(engine: &Arc<Engine>) -> Result<Vec<Reconciled>, ControlError> {
     let _one_at_a_time = engine.reconciling.lock().await;
-    let running = engine.select(|record| is_alive(record.state));
+    let running = engine.select(|record| record.state.is_alive());
     let existing: BTreeMap<SandboxId, Phase> = engine
         .ask("list its sandboxes", engine.driver.list())
         .await?
@@ -136,16 +136,12 @@ pub(crate) async fn pass(engine: &Arc<Engine>) -> Result<Vec<Reconciled>, Contro
 /// does not have it.
 fn in_hand(engine: &Engine, sandbox: &Sandbox, vanished: bool) -> Result<Outcome, LedgerError> {
     sandbox.retry.notify_waiters();
-    if vanished && is_alive(sandbox.state()) {
+    if vanished && sandbox.state().is_alive() {
         sandbox.begin_ending(&engine.store, &lost())?;
         tell(sandbox, Outcome::Lost);
         return Ok(Outcome::Lost);
     }
     Ok(Outcome::InHand)
-}
-
-fn is_alive(state: State) -> bool {
-    matches!(state, State::Running | State::Paused)
 }
 
 /// Whether it may be that a sandbox is frozen and its record says that it runs, or the other way round.

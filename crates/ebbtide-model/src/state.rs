@@ -88,6 +88,11 @@ impl State {
         matches!(self, Self::Completed | Self::Failed)
     }
 
+    /// Whether it is made and not ending: its init is there, whether what is in it runs, is frozen or is only kept.
+    pub fn is_alive(self) -> bool {
+        matches!(self, Self::Running | Self::Paused)
+    }
+
     /// The stable text form.
     pub fn as_str(self) -> &'static str {
         match self {

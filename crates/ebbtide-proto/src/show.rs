@@ -94,7 +94,7 @@ fn ownership_annotations(ownership: &Ownership) -> Vec<(String, String)> {
 /// Until when the files can be read of one that was kept after its main command's end; `None` of any other, and of one that
 /// is ending.
 pub fn files_until(record: &SandboxRecord) -> Option<SystemTime> {
-    if record.main_end.is_none() || !matches!(record.state, State::Running | State::Paused) {
+    if record.main_end.is_none() || !record.state.is_alive() {
         return None;
     }
     match &record.ownership {

@@ -150,7 +150,7 @@ async fn settle(
     changing: MutexGuard<'_, ()>,
 ) -> Result<SandboxRecord, ControlError> {
     attend(engine, sandbox);
-    if !matches!(record.state, State::Running | State::Paused) {
+    if !record.state.is_alive() {
         return Ok(sandbox.record());
     }
     let guarded = guard::renew_held(engine, sandbox).await;

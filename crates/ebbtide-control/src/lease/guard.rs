@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ebbtide_driver::{DeadMansSwitch, DriverError};
-use ebbtide_model::{Holder, Limits, OrphanReason, Ownership, SandboxRecord, State};
+use ebbtide_model::{Holder, Limits, OrphanReason, Ownership, SandboxRecord};
 use tracing::warn;
 
 use super::watch::{attend, lifetime};
@@ -77,7 +77,7 @@ async fn tell(
 /// As [`renew`], until the driver takes it or there is nothing left to guard.
 pub(crate) async fn renew_for_sure(engine: &Engine, sandbox: &Sandbox) {
     let (mut backoff, mut changes) = (Backoff::new(&engine.config.timing), sandbox.changes());
-    let is_alive = |record: &SandboxRecord| matches!(record.state, State::Running | State::Paused);
+    let is_alive = |record: &SandboxRecord| record.state.is_alive();
     while sandbox.peek(is_alive) {
         match renew(engine, sandbox).await {
             Ok(()) => return,

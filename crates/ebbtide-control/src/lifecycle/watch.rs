@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use ebbtide_driver::{DriverError, EndCause, EndReport, MainEnded};
-use ebbtide_model::{ExitStatus, State, TerminationReason};
+use ebbtide_model::{ExitStatus, TerminationReason};
 
 use super::{Backoff, must_end};
 use crate::engine::Engine;
@@ -26,10 +26,10 @@ pub(super) async fn until_ending(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -
     let mut changes = sandbox.changes();
     let mut backoff = Backoff::new(&engine.config.timing);
     let mut awaits_main_end = true;
-    while is_alive(sandbox.state()) {
+    while sandbox.state().is_alive() {
         let heard = tokio::select! {
             biased;
-            _ = changes.wait_for(|record| !is_alive(record.state)) => return None,
+            _ = changes.wait_for(|record| !record.state.is_alive()) => return None,
             answer = engine.driver.ended(&sandbox.id) => Heard::Driver(answer),
             answer = engine.driver.main_ended(&sandbox.id),
                 if awaits_main_end && sandbox.peek(keep::awaits_main_end) => Heard::MainEnded(answer),
@@ -90,10 +90,6 @@ pub(super) async fn until_ending(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -
         }
     }
     None
-}
-
-fn is_alive(state: State) -> bool {
-    matches!(state, State::Running | State::Paused)
 }
 
 /// Whether the driver is sure that it does not have the sandbox. Unknown is not dead.

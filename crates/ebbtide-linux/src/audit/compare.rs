@@ -82,7 +82,7 @@ fn missing(walk: &Walk, records: &[SandboxRecord]) -> Vec<Missing> {
         })
         .collect();
     let mut missing = Vec::new();
-    for record in records.iter().filter(|record| matches!(record.state, State::Running | State::Paused)) {
+    for record in records.iter().filter(|record| record.state.is_alive()) {
         // What ran before the machine was restarted ended with it; the next daemon writes that down.
         if record.boot_id != walk.live.boot_id {
             continue;
