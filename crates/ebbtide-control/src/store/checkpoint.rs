@@ -84,7 +84,5 @@ impl Checkpoint {
 
 /// Whether the ledger at `path` has a log that a daemon has left behind.
 pub(super) fn holds_any(path: &Path) -> bool {
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
-    std::fs::metadata(log).is_ok_and(|log| log.len() > 0)
+    std::fs::metadata(place::log_of(path)).is_ok_and(|log| log.len() > 0)
 }

@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
+use super::place;
+
 pub(super) struct Durable {
     /// The write-ahead log.
     log: PathBuf,
@@ -21,9 +23,7 @@ pub(super) struct Durable {
 
 impl Durable {
     pub(super) fn of(ledger: &Path) -> Self {
-        let mut log = ledger.as_os_str().to_owned();
-        log.push("-wal");
-        Self { log: log.into(), due: Notify::new(), commits: AtomicU64::new(0) }
+        Self { log: place::log_of(ledger), due: Notify::new(), commits: AtomicU64::new(0) }
     }
 
     /// Called after every commit.

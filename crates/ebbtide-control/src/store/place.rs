@@ -15,8 +15,10 @@ use rusqlite::config::DbConfig;
 
 use super::{LedgerError, Store, room, schema};
 
+/// What SQLite calls the write-ahead log of a ledger, after that.
+const LOG: &str = "-wal";
 /// What SQLite keeps beside the file of a ledger.
-const BESIDE: [&str; 2] = ["-wal", "-shm"];
+const BESIDE: [&str; 2] = [LOG, "-shm"];
 
 /// Which files a ledger was opened with: device and inode of its own and of its log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +28,7 @@ impl Place {
     /// What lies at the path of a ledger now.
     pub(super) fn of(path: &Path) -> Self {
         let identity = |path: &Path| fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
-        Self([identity(path), identity(&beside(path, "-wal"))])
+        Self([identity(path), identity(&log_of(path))])
     }
 }
 
@@ -74,7 +76,7 @@ pub(super) fn leave_log(connection: &Connection) -> Result<(), rusqlite::Error> 
 /// An empty file for a new ledger beside the one at `path`.
 pub(super) fn draft(path: &Path) -> Result<PathBuf, LedgerError> {
     let draft = beside(path, ".draft");
-    for file in [&draft, &beside(&draft, "-wal"), &beside(&draft, "-shm")] {
+    for file in [&draft, &log_of(&draft), &beside(&draft, "-shm")] {
         unless_gone(fs::remove_file(file)).map_err(|error| refused(path, &error))?;
     }
     schema::make_private(&draft)?;
@@ -94,6 +96,11 @@ pub(super) fn set_aside(path: &Path, why: &str) -> io::Result<PathBuf> {
 
 pub(super) fn refused(path: &Path, error: &io::Error) -> LedgerError {
     LedgerError::Open { path: path.to_owned(), detail: error.to_string() }
+}
+
+/// The write-ahead log of the ledger at `path`.
+pub(super) fn log_of(path: &Path) -> PathBuf {
+    beside(path, LOG)
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {

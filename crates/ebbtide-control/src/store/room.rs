@@ -4,9 +4,11 @@
 //! the disk from the start, and what makes a sandbox is refused before it comes to that.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
+
+use super::place;
 
 /// Enough for some two hundred endings; far below the size to which SQLite cuts the log.
 const RESERVED: u64 = 8 << 20;
@@ -15,9 +17,7 @@ const NEEDED: u64 = 4 << 20;
 
 /// Takes the place of the write-ahead log of the ledger at `path`, where the file system can.
 pub(super) fn reserve(path: &Path) {
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
-    let taken = File::options().write(true).open(PathBuf::from(log)).and_then(|log| {
+    let taken = File::options().write(true).open(place::log_of(path)).and_then(|log| {
         fallocate(&log, FallocateFlags::KEEP_SIZE, 0, RESERVED)?;
         Ok(())
     });
