@@ -215,12 +215,7 @@ impl Engine {
     pub(crate) async fn checkpoint(self: Arc<Self>) {
         loop {
             self.store.checkpoint_due().await;
-            let engine = Arc::clone(&self);
-            match tokio::task::spawn_blocking(move || engine.store.checkpoint()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::warn!(%error, "trying again later"),
-                Err(error) => tracing::warn!(%error, "checkpoint; trying again later"),
-            }
+            self.off_the_way(Store::checkpoint, "trying again later").await;
         }
     }
 
@@ -229,14 +224,20 @@ impl Engine {
         loop {
             self.store.hand_on_due().await;
             tokio::time::sleep(self.config.timing.hand_on).await;
-            let engine = Arc::clone(&self);
-            match tokio::task::spawn_blocking(move || engine.store.hand_on()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => {
-                    tracing::warn!(%error, "flush the ledger; trying again with the next commit")
-                }
-                Err(error) => tracing::warn!(%error, "flush the ledger; trying again with the next commit"),
-            }
+            self.off_the_way(Store::hand_on, "flush the ledger; trying again with the next commit").await;
+        }
+    }
+
+    /// Has the ledger do what waits for the disk, on a thread for that; where it fails, says so with `otherwise`.
+    async fn off_the_way<E>(self: &Arc<Self>, work: fn(&Store) -> Result<(), E>, otherwise: &'static str)
+    where
+        E: std::error::Error + Send + 'static,
+    {
+        let engine = Arc::clone(self);
+        match tokio::task::spawn_blocking(move || work(&engine.store)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "{otherwise}"),
+            Err(error) => tracing::warn!(%error, "{otherwise}"),
         }
     }
 
