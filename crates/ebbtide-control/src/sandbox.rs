@@ -211,28 +211,37 @@ impl Sandbox {
 
     /// Records that it is ending. One that ends already, or has ended, stays as it is.
     pub(crate) fn begin_ending(&self, store: &Store, ending: &Ending) -> Result<SandboxRecord, LedgerError> {
-        self.transition(|record| {
-            if ending.apply(record) {
-                let grace = ending.grace.min(LONGEST);
-                fail_point!("stop.ending.before");
-                store.begin_ending(record, self.time.now() + grace)?;
-                fail_point!("stop.ending.after");
-                self.kill_at.send_replace(Instant::now() + grace);
-            }
+        self.end_as(ending, |record, kill_at| {
+            fail_point!("stop.ending.before");
+            store.begin_ending(record, kill_at)?;
+            fail_point!("stop.ending.after");
             Ok(())
         })
     }
 
     /// As [`Sandbox::begin_ending`], while the ledger does not take it: see [`Sandbox::record_ending`].
     pub(crate) fn begin_ending_unrecorded(&self, ending: &Ending) {
-        self.transition(|record| {
-            if ending.apply(record) {
-                self.kill_at.send_replace(Instant::now() + ending.grace.min(LONGEST));
-                self.unrecorded.store(true, Ordering::Release);
-            }
+        self.end_as(ending, |_, _| {
+            self.unrecorded.store(true, Ordering::Release);
             Ok(())
         })
         .ok();
+    }
+
+    /// Its record says from now on that it is ending, once `recorded` has noted that, with when its processes are killed.
+    fn end_as(
+        &self,
+        ending: &Ending,
+        recorded: impl FnOnce(&SandboxRecord, SystemTime) -> Result<(), LedgerError>,
+    ) -> Result<SandboxRecord, LedgerError> {
+        self.transition(|record| {
+            if ending.apply(record) {
+                let grace = ending.grace.min(LONGEST);
+                recorded(record, self.time.now() + grace)?;
+                self.kill_at.send_replace(Instant::now() + grace);
+            }
+            Ok(())
+        })
     }
 
     /// Whether it is ending and the ledger does not know that yet.
