@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use ebbtide_tests::command::kill;
 use ebbtide_tests::holds_within;
+use ebbtide_tests::home::is_alive;
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -16,13 +17,17 @@ use super::world::{World, held};
 pub(crate) const GRACE: Duration = Duration::from_secs(1);
 /// How long those of owners elsewhere live on without any daemon.
 pub(crate) const DAEMON_GRACE: Duration = Duration::from_secs(5);
+/// How long one whose end the daemon had taken over lives on without it.
+const TAKEN_OVER: Duration = Duration::from_secs(30);
 /// How long whatever is on its way may take to arrive, on a busy machine.
 const SETTLE: Duration = Duration::from_secs(40);
 
 impl World<'_> {
     /// Everything that must hold while some owners live and some do not.
     pub(crate) fn check(&self) {
+        self.note("the steps are over");
         self.network.silence(false, false);
+        self.end_failing_daemons();
         for owner in self.model().owners.values().filter(|owner| owner.alive) {
             kill(owner.pid, Signal::CONT);
         }
@@ -45,8 +50,17 @@ impl World<'_> {
         }
     }
 
+    /// From here on no daemon dies of its own accord: that would be told from a fault of the product's by nobody.
+    fn end_failing_daemons(&self) {
+        for (daemon, _) in held(&self.daemons).iter().filter(|(daemon, _)| is_alive(daemon.pid())) {
+            held(&self.killed).insert(daemon.pid());
+            daemon.signal(Signal::KILL);
+        }
+    }
+
     /// The end of all owners: with nobody left who could clean up but the sandboxes themselves, or not.
     pub(crate) fn end(&self, alone: bool) {
+        self.note(&format!("the end of all owners (alone: {alone})"));
         let longest = {
             let mut model = self.model();
             for owner in model.living(|_| true) {
@@ -60,7 +74,7 @@ impl World<'_> {
                     }
                 }
             }
-            model.longest() + DAEMON_GRACE
+            model.longest().max(TAKEN_OVER) + DAEMON_GRACE
         };
         if alone {
             self.signal_daemon(Signal::KILL);
@@ -71,6 +85,7 @@ impl World<'_> {
         while self.inits_left() > 0 && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(5));
         }
+        self.note("no init is waited for any more");
         let left: Vec<String> = {
             let model = self.model();
             let left = model.cases.iter().filter(|case| case.init.is_some());

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use ebbtide::{Keep, KeepAs, OnIdle, SandboxBuilder};
 
-/// How long a sandbox lives on after an owner that has to come back over the network.
-pub(crate) const GRACE_ELSEWHERE: Duration = Duration::from_secs(5);
+/// How long a sandbox lives on after an owner that has to come back over the network. More than all that may keep it from that
+/// comes to: a connection whose end is lost in a silence is missed at the next heartbeat (5 s), two silences of 1.8 s may
+/// follow each other, the kernel waits for up to 1.6 s between two attempts, and the daemon may be stopped.
+pub(crate) const GRACE_ELSEWHERE: Duration = Duration::from_secs(12);
 
 /// What a sandbox asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -112,6 +114,12 @@ impl Policy {
             Some(Keep::Attached) => adopted,
             _ => false,
         }
+    }
+
+    /// Whether its files are kept, and it is not ended, when its main command was killed.
+    pub(crate) fn spares_main_end(&self, adopted: bool) -> bool {
+        // As one that has failed, by whomever it was.
+        self.spares_orphan(adopted)
     }
 
     /// Whether it is kept, and not ended, when nobody has used it for too long.

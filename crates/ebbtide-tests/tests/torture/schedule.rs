@@ -128,6 +128,12 @@ pub(crate) fn step(seed: u64, number: u64) -> Step {
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:>6} {} [{}]", self.number, self.action.as_str(), self.pick % 1000)
+        write!(f, "{:>6} {} [{}]", self.number, self.action.as_str(), self.pick % 1000)?;
+        match self.action {
+            Action::Create | Action::KillCreate | Action::Make => {
+                write!(f, " {}", self.policy.options().join(" "))
+            }
+            _ => Ok(()),
+        }
     }
 }

@@ -33,6 +33,11 @@ impl Model {
         let state = sandbox["state"].as_str().unwrap_or_default();
         let kind = sandbox["ownership"]["kind"].as_str().unwrap_or_default();
         let somebody = case.owners.iter().any(|owner| self.is_alive(*owner));
+        // Its main command was killed, and its files are kept: it counts as completed, and is still there.
+        let files = sandbox["main_end"].is_object();
+        if files && !(case.policy.spares_main_end(case.adopted) && case.may_end.contains("main_exited")) {
+            return leak("its files are kept, for no reason that there was");
+        }
         if past(&sandbox["expires_at"]) {
             return leak("it outlives its lifetime");
         }
@@ -50,7 +55,7 @@ impl Model {
             }
             "kept" => {
                 let spared = case.policy.spares_orphan(case.adopted) && case.may_end.contains("owner_gone");
-                if !spared && !case.policy.spares_idle() {
+                if !spared && !files && !case.policy.spares_idle() {
                     return leak("it is kept, for no reason that there was");
                 }
                 if past(&sandbox["ownership"]["until"]) {
@@ -62,7 +67,8 @@ impl Model {
             _ => return leak("nobody stands for it"),
         }
         match state {
-            "running" => {}
+            "running" if !files => {}
+            "completed" if files => {}
             "paused" if case.paused || kind == "kept" => {}
             "paused" => return leak("it is paused, and nobody has asked for that"),
             _ => return leak("neither here nor there"),
@@ -196,6 +202,30 @@ mod tests {
             assert_eq!(said(kept(keep), false, is("kept")).is_none(), spared, "{keep}");
             assert!(said(kept(keep), true, is("kept")).is_some(), "{keep}");
         }
+    }
+
+    #[test]
+    fn a_main_command_that_was_killed_leaves_its_files_where_they_are_to_be_kept() {
+        let killed = |kind: &'static str, was_killed: bool| {
+            move |case: &mut Case, sandbox: &mut Value| {
+                if was_killed {
+                    case.may_end.insert("main_exited");
+                }
+                sandbox["ownership"]["kind"] = kind.into();
+                (sandbox["state"], sandbox["main_end"]) = ("completed".into(), json!({"exit_code": 137}));
+            }
+        };
+        for kind in ["kept", "owned"] {
+            assert!(said(kept(Keep::OnFailure), true, killed(kind, true)).is_none(), "{kind}");
+            assert!(said(kept(Keep::OnFailure), true, killed(kind, false)).is_some(), "{kind}");
+            assert!(said(kept(Keep::Never), true, killed(kind, true)).is_some(), "{kind}");
+        }
+        assert!(said(kept(Keep::Always), false, killed("owned", true)).is_some());
+        let running = |case: &mut Case, sandbox: &mut Value| {
+            killed("owned", true)(case, sandbox);
+            sandbox["state"] = "running".into();
+        };
+        assert!(said(kept(Keep::Always), true, running).is_some());
     }
 
     #[test]
