@@ -2,9 +2,11 @@
 
 use std::process::{Command, Stdio};
 use std::thread::{self, Scope};
+use std::time::Instant;
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
+use super::policy::GRACE_ELSEWHERE;
 use super::schedule::{Action, Step};
 use super::world::{World, held};
 
@@ -73,9 +75,14 @@ impl World<'_> {
         true
     }
 
-    /// Both ways, or one only; healed before anybody is missed.
+    /// Both ways, or one only; healed before anybody is missed. Whoever has to come back has time for it before the next one.
     pub(super) fn silence_network<'s>(&'s self, step: &Step, scope: &'s Scope<'s, '_>) -> bool {
         debug_assert_eq!(step.action, Action::SilenceNetwork, "a network has one disturber");
+        let mut silenced = held(&self.silenced);
+        if silenced.is_some_and(|since| since.elapsed() < GRACE_ELSEWHERE) {
+            return false;
+        }
+        *silenced = Some(Instant::now());
         self.disturb(step, scope, |world, step| {
             let (from_here, from_there) = [(true, true), (true, false), (false, true)][step.pick % 3];
             world.network.silence(from_here, from_there);

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use ebbtide::{Keep, KeepAs, OnIdle, SandboxBuilder};
 
-/// How long a sandbox lives on after an owner that has to come back over the network. More than all that may keep it from that
-/// comes to: a connection whose end is lost in a silence is missed at the next heartbeat (5 s), two silences of 1.8 s may
-/// follow each other, the kernel waits for up to 1.6 s between two attempts, and the daemon may be stopped.
+/// How long a sandbox lives on after an owner that has to come back over the network: for longer than all that may keep it
+/// from that. A connection whose end is lost in a silence of up to 1.8 s is missed at the next heartbeat (5 s), the kernel pauses
+/// for up to 3.2 s between two attempts, and the daemon may be stopped, or only just starting.
 pub(crate) const GRACE_ELSEWHERE: Duration = Duration::from_secs(12);
 
 /// What a sandbox asks for.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::Scope;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use ebbtide_tests::{Ebb, Output, Running, TestHome};
 use rustix::process::Signal;
@@ -40,6 +40,8 @@ pub(crate) struct World<'a> {
     pub(super) purged: Mutex<BTreeSet<usize>>,
     /// Held by who disturbs something that can be disturbed by one at a time.
     pub(super) disturbed: Mutex<BTreeSet<Action>>,
+    /// When the network has fallen silent last.
+    pub(super) silenced: Mutex<Option<Instant>>,
     commands: AtomicUsize,
 }
 
@@ -68,6 +70,7 @@ impl<'a> World<'a> {
             killed: Mutex::default(),
             purged: Mutex::default(),
             disturbed: Mutex::default(),
+            silenced: Mutex::default(),
             commands: AtomicUsize::new(0),
         }
     }
