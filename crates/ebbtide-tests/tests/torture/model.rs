@@ -85,6 +85,11 @@ impl Case {
         }
     }
 
+    /// Whether its files may be kept since its main command was killed, whoever owns it.
+    pub(crate) fn keeps_files(&self) -> bool {
+        self.may_end.contains("main_exited") && self.policy.spares_main_end(self.adopted)
+    }
+
     /// This one owns it from now on, for certain.
     pub(crate) fn adopted_by(&mut self, owner: u64, alive: bool) {
         self.owners = vec![owner];

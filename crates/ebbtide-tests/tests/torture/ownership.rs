@@ -127,13 +127,17 @@ impl World<'_> {
         let Some(case) = model.case(number) else { return };
         case.in_hands = false;
         let won: Vec<usize> = (0..tried.len()).filter(|at| answers.get(*at) == Some(&Answer::Done)).collect();
-        if let [first, second] = won[..]
-            && alive[first]
-            && alive[second]
-        {
+        let both = matches!(won[..], [first, second] if alive[first] && alive[second]);
+        // What is kept can be taken over again, though whoever had it lives.
+        if both && !case.keeps_files() && !case.policy.spares_idle() {
             held(&self.outcome).lost.push(format!("{id} was adopted by two at once: {tried:?}"));
         }
         match won[..] {
+            // Which of them was the second is not known.
+            [_, _] if both => {
+                case.adopted_by(tried[0], true);
+                case.owners.clone_from(&tried);
+            }
             [] => case.owners.retain(|owner| {
                 let at = tried.iter().position(|tried| tried == owner);
                 at.is_none_or(|at| answers.get(at) == Some(&Answer::Unclear))

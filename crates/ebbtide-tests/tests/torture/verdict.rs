@@ -35,7 +35,7 @@ impl Model {
         let somebody = case.owners.iter().any(|owner| self.is_alive(*owner));
         // Its main command was killed, and its files are kept: it counts as completed, and is still there.
         let files = sandbox["main_end"].is_object();
-        if files && !(case.policy.spares_main_end(case.adopted) && case.may_end.contains("main_exited")) {
+        if files && !case.keeps_files() {
             return leak("its files are kept, for no reason that there was");
         }
         if past(&sandbox["expires_at"]) {
