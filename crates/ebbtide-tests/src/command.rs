@@ -4,15 +4,15 @@ use std::ffi::{OsStr, OsString};
 use std::io::{Read, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 
-use crate::descendants;
 use crate::network::Space;
+use crate::started::Started;
 
 /// No command of a test takes longer, unless it says so.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -132,15 +132,24 @@ impl Ebb {
         let plain = if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() };
         let stdin = self.source.take().unwrap_or(plain);
         self.command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child =
-            descendants::spawn(&mut self.command).unwrap_or_else(|error| panic!("{text}: {error}"));
-        if let (Some(mut pipe), Some(bytes)) = (child.stdin.take(), self.stdin) {
+        let mut started = Started::new(&mut self.command);
+        if let Some(bytes) = self.stdin {
+            let mut pipe = started.stdin();
             // A command may end without having read all of it.
             std::thread::spawn(move || pipe.write_all(&bytes));
         }
-        let stdout = Collected::new(child.stdout.take());
-        let stderr = Collected::new(child.stderr.take());
-        Running { child, stdout, stderr, text, began: Instant::now(), limit: self.limit }
+        let stdout = Collected::new(started.stdout());
+        let stderr = Collected::new(started.stderr());
+        Running { started, stdout, stderr, text, began: Instant::now(), limit: self.limit }
+    }
+
+    /// Starts it beside the test, which reads what it puts out by itself, if anybody does.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn beside(mut self, stdout: impl Into<Stdio>, stderr: impl Into<Stdio>) -> Started {
+        let stdin = self.source.take().unwrap_or_else(Stdio::null);
+        Started::new(self.command.stdin(stdin).stdout(stdout).stderr(stderr))
     }
 
     /// Runs it to its end.
@@ -170,11 +179,10 @@ struct Collected {
 }
 
 impl Collected {
-    fn new(pipe: Option<impl Read + Send + 'static>) -> Self {
+    fn new(mut pipe: impl Read + Send + 'static) -> Self {
         let bytes = Arc::<Mutex<Vec<u8>>>::default();
         let sink = Arc::clone(&bytes);
         let thread = std::thread::spawn(move || {
-            let Some(mut pipe) = pipe else { return };
             let mut buffer = vec![0; 1 << 16];
             while let Ok(length @ 1..) = pipe.read(&mut buffer) {
                 sink.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&buffer[..length]);
@@ -199,10 +207,10 @@ impl Collected {
     }
 }
 
-/// A command that runs.
+/// A command that runs; killed if nobody waits for it.
 #[derive(Debug)]
 pub struct Running {
-    child: Child,
+    started: Started,
     stdout: Collected,
     stderr: Collected,
     text: String,
@@ -213,7 +221,7 @@ pub struct Running {
 impl Running {
     /// Its process id.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.started.pid()
     }
 
     /// Sends it a signal.
@@ -221,7 +229,7 @@ impl Running {
     /// # Panics
     /// When the kernel refuses.
     pub fn signal(&self, signal: Signal) {
-        kill(self.pid(), signal);
+        self.started.signal(signal);
     }
 
     /// The first line of its standard output.
@@ -242,22 +250,18 @@ impl Running {
         let mut ended = None;
         loop {
             if ended.is_none() {
-                ended = self.child.try_wait().expect("wait for a child");
+                ended = self.started.ended();
             }
             if let Some(status) = ended
                 && self.stdout.is_finished()
                 && self.stderr.is_finished()
             {
                 let took = self.began.elapsed();
-                descendants::waited(self.child.id());
                 let stdout = self.stdout.finish();
                 let stderr = self.stderr.finish();
                 return Output { text: self.text, status, stdout, stderr, took };
             }
             if Instant::now() > deadline {
-                let _ = self.child.kill();
-                let _ = self.child.wait();
-                descendants::waited(self.child.id());
                 let what = if ended.is_some() { "its output was still open" } else { "it was still running" };
                 panic!("{:.200}: {what} after {:?}", self.text, self.limit);
             }

@@ -30,6 +30,7 @@ pub(crate) fn adopt_all() {
 }
 
 /// Starts a child that somebody here waits for, so that nobody else reaps it.
+#[expect(clippy::disallowed_methods, reason = "the one way leads here")]
 pub(crate) fn spawn(command: &mut Command) -> io::Result<Child> {
     // Held until the child is noted: it may end at once.
     let mut ours = STARTED_HERE.lock().unwrap_or_else(PoisonError::into_inner);

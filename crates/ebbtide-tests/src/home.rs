@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use serde_json::Value;
 use crate::command::{self, Ebb};
 use crate::disk::Disk;
 use crate::kernel::Mark;
+use crate::started::Started;
 
 /// How long a shutdown may take, with any number of sandboxes.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(120);
@@ -315,18 +317,11 @@ impl Drop for TestHome {
         self.id();
         if std::thread::panicking() {
             // The machine cleans up by force; a second panic would hide the first.
-            let _ = std::process::Command::new(&self.binary)
-                .arg("shutdown")
-                .env("EBBTIDE_HOME", self.state_dir())
-                .stdout(std::process::Stdio::null())
-                .stderr(std::process::Stdio::null())
-                .spawn()
-                .and_then(|mut child| {
-                    crate::holds_within(Duration::from_secs(20), || {
-                        child.try_wait().is_ok_and(|ended| ended.is_some())
-                    });
-                    child.kill()
-                });
+            let mut shutdown = Command::new(&self.binary);
+            shutdown.arg("shutdown").env("EBBTIDE_HOME", self.state_dir());
+            if let Ok(mut shutdown) = Started::try_new(shutdown.stdout(Stdio::null()).stderr(Stdio::null())) {
+                crate::holds_within(Duration::from_secs(20), || shutdown.ended().is_some());
+            }
         } else if self.state_dir().exists() {
             self.shutdown();
         }

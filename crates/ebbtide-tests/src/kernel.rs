@@ -238,13 +238,12 @@ mod tests {
     #[test]
     fn the_reader_sees_a_cgroup_and_a_process_that_it_made() {
         let before = Snapshot::take();
-        let mut child =
-            std::process::Command::new("sleep").arg("60").env("X", "/tmp/home-1").spawn().unwrap();
+        let started =
+            crate::Started::new(std::process::Command::new("sleep").arg("60").env("X", "/tmp/home-1"));
         let found = crate::holds_within(std::time::Duration::from_secs(10), || {
             !Snapshot::diff(&before, &Snapshot::take(), &[mark()]).is_empty()
         });
-        child.kill().unwrap();
-        child.wait().unwrap();
+        drop(started);
         assert!(found);
         assert!(!before.cgroups.is_empty() || !before.mounts.iter().any(|line| line.contains(" cgroup")));
     }

@@ -24,6 +24,7 @@ mod keyed;
 mod machine;
 pub mod network;
 pub mod proxy;
+mod started;
 pub mod tree;
 mod wait;
 
@@ -34,4 +35,5 @@ pub use keyed::{Key, Keyed, with_key};
 pub use machine::Machine;
 pub use network::{Lost, Network, Space};
 pub use proxy::Proxy;
+pub use started::Started;
 pub use wait::{eventually, holds_within, scale};

@@ -8,32 +8,35 @@ use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::fd::AsFd as _;
 use std::panic::resume_unwind;
-use std::process::{Child, Command, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
+use std::time::Duration;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use crate::started::Started;
+
+/// No change of a network takes longer.
+const LIMIT: Duration = Duration::from_secs(10);
 /// The name of a card that nobody has: a packet for it is dropped without a word.
 const NOBODY: &str = "02:00:00:00:ff:ff";
 
 /// A namespace with a network of its own.
 #[derive(Debug)]
 pub struct Space {
-    holder: Child,
+    holder: Started,
+    _held_by: ChildStdin,
 }
 
 impl Space {
     fn new() -> Self {
-        let mut holder = Command::new("unshare")
-            .args(["--net", "--", "cat"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("start unshare");
+        let mut command = Command::new("unshare");
+        command.args(["--net", "--", "cat"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut holder = Started::new(&mut command);
+        let mut held_by = holder.stdin();
         // What comes back comes from inside.
-        let (stdin, stdout) = (holder.stdin.as_mut(), holder.stdout.as_mut());
-        stdin.expect("a pipe").write_all(b"\n").expect("write to a namespace");
-        stdout.expect("a pipe").read_exact(&mut [0]).expect("a namespace; is this root?");
-        let space = Self { holder };
+        held_by.write_all(b"\n").expect("write to a namespace");
+        holder.stdout().read_exact(&mut [0]).expect("a namespace; is this root?");
+        let space = Self { holder, _held_by: held_by };
         space.ip("link set lo up\n");
         space
     }
@@ -41,7 +44,7 @@ impl Space {
     /// A command that runs in here.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("nsenter");
-        command.arg(format!("--net=/proc/{}/ns/net", self.holder.id())).arg("--").arg(program);
+        command.arg(format!("--net=/proc/{}/ns/net", self.holder.pid())).arg("--").arg(program);
         command
     }
 
@@ -50,7 +53,7 @@ impl Space {
     /// # Panics
     /// As `inside` does.
     pub fn run<T: Send>(&self, inside: impl FnOnce() -> T + Send) -> T {
-        let path = format!("/proc/{}/ns/net", self.holder.id());
+        let path = format!("/proc/{}/ns/net", self.holder.pid());
         let inside = || {
             let namespace = File::open(path).expect("open a namespace");
             let kind = Some(LinkNameSpaceType::Network);
@@ -61,17 +64,9 @@ impl Space {
     }
 
     fn ip(&self, batch: &str) {
-        let mut ip =
-            self.command("ip").args(["-batch", "-"]).stdin(Stdio::piped()).spawn().expect("start ip");
-        ip.stdin.take().expect("a pipe").write_all(batch.as_bytes()).expect("write to ip");
-        assert!(ip.wait().expect("wait for ip").success(), "ip has refused:\n{batch}");
-    }
-}
-
-impl Drop for Space {
-    fn drop(&mut self) {
-        let _ = self.holder.kill();
-        let _ = self.holder.wait();
+        let mut ip = Started::new(self.command("ip").args(["-batch", "-"]).stdin(Stdio::piped()));
+        ip.stdin().write_all(batch.as_bytes()).expect("write to ip");
+        assert!(ip.wait(LIMIT).success(), "ip has refused:\n{batch}");
     }
 }
 
@@ -101,7 +96,7 @@ impl Network {
     pub fn new(owners: usize) -> Self {
         let network = Self { daemon: Space::new(), owners: (0..owners).map(|_| Space::new()).collect() };
         for (n, owner) in network.owners.iter().enumerate() {
-            let (pid, address) = (owner.holder.id(), network.address(n));
+            let (pid, address) = (owner.holder.pid(), network.address(n));
             let (card, other) = (card(n, "01"), card(n, "02"));
             network.daemon.ip(&format!(
                 "link add owner{n} address {card} type veth peer name cable address {other} netns {pid}\n\

@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::os::unix::fs::chown;
-use std::os::unix::process::CommandExt as _;
 use std::time::Duration;
 
 use ebbtide::proto::coreweave::sandbox::v1 as wire;
@@ -163,16 +162,9 @@ fn another_user_than_root_learns_that_root_is_needed() {
     let machine = Machine::take();
     let home = machine.home();
     let ebb = home.copy_for_everybody();
-    let output = std::process::Command::new(ebb.path())
-        .args(["run", "--", "true"])
-        .env("EBBTIDE_HOME", home.state_dir())
-        .uid(65534)
-        .gid(65534)
-        .current_dir("/")
-        .output();
-    let output = output.unwrap();
-    assert_eq!(output.status.code(), Some(125));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("root"));
+    let args = ["--reuid=65534", "--regid=65534", "--clear-groups", ebb.path(), "run", "--", "true"];
+    let refused = Ebb::new("setpriv", args).env("EBBTIDE_HOME", home.state_dir()).run().exited(125);
+    assert!(refused.error().contains("root"), "{}", refused.error());
     assert!(!home.state_dir().exists());
 }
 

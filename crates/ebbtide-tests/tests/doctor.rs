@@ -6,7 +6,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use ebbtide_tests::{Ebb, Machine, TestHome};
+use ebbtide_tests::{Ebb, Machine, Started, TestHome};
 use serde_json::Value;
 
 const SLOT: &str = "slot-leakleak";
@@ -146,15 +146,14 @@ fn a_leaked_process_is_found() {
     let _id = home.create(&[]);
     for directory in home_cgroups(&home) {
         let path = directory.join(SLOT);
-        let mut sleeper = Command::new("sleep").arg("600").spawn().unwrap();
-        let pid = sleeper.id().to_string();
+        let sleeper = Started::idle();
+        let pid = sleeper.pid().to_string();
         finds(&home, "process", &format!("{pid} sleep"), || {
             fs::create_dir(&path).unwrap();
             fs::write(path.join("cgroup.procs"), &pid).unwrap();
             let path = path.clone();
             Leak::new(move || {
-                sleeper.kill().unwrap();
-                sleeper.wait().unwrap();
+                drop(sleeper);
                 ebbtide_tests::eventually("the cgroup is empty", std::time::Duration::from_secs(10), || {
                     fs::remove_dir(&path).ok()
                 });

@@ -233,17 +233,12 @@ fn a_load_that_is_killed_leaves_nothing_and_a_second_one_works_beside_the_daemon
     let home = machine.home();
     home.create(&[]);
     let tmp = home.state_dir().join("images/tmp");
-    let mut child = Command::new(home.binary())
-        .args(["image", "load", "--from-tar", "-", "killed:1"])
-        .env("EBBTIDE_HOME", home.state_dir())
-        .stdin(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
+    let load_it = home.ebb(["image", "load", "--from-tar", "-", "killed:1"]).stdin_from(Stdio::piped());
+    let mut killed = load_it.beside(Stdio::null(), Stdio::null());
+    let mut stdin = killed.stdin();
     // More than a pipe holds: when it is taken the load has begun to keep it.
     stdin.write_all(&vec![b'x'; 4 << 20]).unwrap();
-    child.kill().unwrap();
-    child.wait().unwrap();
+    killed.kill();
     eventually("nothing is left of it", Duration::from_secs(10), || {
         let left = fs::read_dir(&tmp).map_or(0, |entries| entries.count());
         (left == 0 && images(&home).is_empty()).then_some(())

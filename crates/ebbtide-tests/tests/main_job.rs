@@ -1,9 +1,9 @@
 //! One command runs a command in a real sandbox, passes everything through, and leaves nothing behind.
 
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use ebbtide_tests::{Ebb, Machine, TestHome, eventually};
+use ebbtide_tests::{Ebb, Machine, Started, TestHome, eventually};
 use rustix::process::Signal;
 
 #[test]
@@ -122,11 +122,8 @@ fn a_command_that_reads_nothing_is_not_held_up_by_its_input() {
     let home = machine.home();
     let _ = home.sh("exit 3").stdin(vec![b'x'; 10 << 20]).run().exited(3);
     // And one whose input never ends is not held up either.
-    let child = std::process::Command::new("sleep").arg("60").stdout(Stdio::piped()).spawn();
-    let mut sleeper = child.expect("start sleep");
-    let _ = home.sh("exit 4").stdin_from(sleeper.stdout.take().expect("a pipe")).run().exited(4);
-    sleeper.kill().expect("end sleep");
-    sleeper.wait().expect("wait for sleep");
+    let mut silent = Started::new(Command::new("sleep").arg("60").stdout(Stdio::piped()));
+    let _ = home.sh("exit 4").stdin_from(silent.stdout()).run().exited(4);
 }
 
 fn one_runs(home: &TestHome) {

@@ -5,48 +5,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
-use ebbtide_tests::{Machine, TestHome, eventually, home::is_alive};
+use ebbtide_tests::{Machine, Started, TestHome, eventually};
 use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// `ebb` that runs beside the test; killed if the test does not end it.
-struct Beside(Child);
-
-impl Beside {
-    fn ended(self) {
-        eventually("it ends", LIMIT, || (!is_alive(self.0.id())).then_some(()));
-    }
-}
-
-impl Drop for Beside {
-    fn drop(&mut self) {
-        if is_alive(self.0.id()) {
-            let _ = self.0.kill();
-        }
-        let _ = self.0.wait();
-    }
-}
-
-fn ebb(home: &TestHome, args: &[&str]) -> Command {
-    let mut command = Command::new(home.binary());
-    command.args(args).env("EBBTIDE_HOME", home.state_dir()).env_remove("EBBTIDE_LOG").stdin(Stdio::null());
-    command
-}
-
 /// A daemon in the foreground with its log in a file, and the line by which it says that it can be called.
-fn serve(home: &TestHome, args: &[&str], level: &str) -> (Beside, Value) {
+fn serve(home: &TestHome, args: &[&str], level: &str) -> (Started, Value) {
     let log = File::create(home.directory().join("serve.log")).expect("a log");
-    let mut command = ebb(home, &[&["serve", "--json"], args].concat());
-    command.env("EBBTIDE_LOG", level).stdout(Stdio::piped()).stderr(log);
-    let mut child = command.spawn().expect("start a daemon");
+    let serve = home.ebb([&["serve", "--json"], args].concat()).env("EBBTIDE_LOG", level);
+    let mut daemon = serve.beside(Stdio::piped(), log);
     let mut line = String::new();
-    let stdout = child.stdout.take().expect("a pipe");
-    let daemon = Beside(child);
-    BufReader::new(stdout).read_line(&mut line).expect("a line");
+    BufReader::new(daemon.stdout()).read_line(&mut line).expect("a line");
     (daemon, serde_json::from_str(&line).expect("JSON"))
 }
 
@@ -74,9 +47,8 @@ fn a_follower_sees_each_life_in_order_also_over_the_death_of_the_daemon() {
     let machine = Machine::take();
     let home = machine.home();
     let file = home.directory().join("events");
-    let mut follow = ebb(&home, &["events", "--follow", "--json"]);
-    follow.stdout(File::create(&file).expect("a file")).stderr(Stdio::null());
-    let follower = Beside(follow.spawn().expect("start a follower"));
+    let follow = home.ebb(["events", "--follow", "--json"]);
+    let mut follower = follow.beside(File::create(&file).expect("a file"), Stdio::null());
     let seen = || lines(&fs::read_to_string(&file).expect("read the events"));
     let waits_for = |what: &str, id: &str, event: &str| {
         eventually(what, LIMIT, || told(&seen(), id).iter().any(|seen| seen == event).then_some(()));
@@ -93,7 +65,7 @@ fn a_follower_sees_each_life_in_order_also_over_the_death_of_the_daemon() {
     let _ = home.ebb(["stop", "--grace", "0", &kept]).run().exited(0);
     waits_for("it is seen to end", &kept, "stopped:stopped");
     home.shutdown();
-    follower.ended();
+    follower.wait(LIMIT);
 
     let events = seen();
     assert_eq!(told(&events, &stopped), ["created", "running", "stopping:stopped", "stopped:stopped"]);
@@ -116,7 +88,7 @@ fn a_follower_sees_each_life_in_order_also_over_the_death_of_the_daemon() {
 fn a_scrape_counts_what_was_done() {
     let machine = Machine::take();
     let home = machine.home();
-    let (daemon, ready) = serve(&home, &["--metrics", "127.0.0.1:0"], "info");
+    let (mut daemon, ready) = serve(&home, &["--metrics", "127.0.0.1:0"], "info");
     let url = ready["metrics"].as_str().expect("where the metrics are").to_owned();
     let scrape = || -> BTreeMap<String, f64> {
         let address = url.trim_start_matches("http://").trim_end_matches("/metrics");
@@ -152,20 +124,20 @@ fn a_scrape_counts_what_was_done() {
     }
     assert!(now["ebbtide_connections_accepted_total{from=\"socket\"}"] >= 3.0);
     home.shutdown();
-    daemon.ended();
+    daemon.wait(LIMIT);
 }
 
 #[test]
 fn the_log_holds_the_ids_of_each_request_and_nothing_that_it_carried() {
     let machine = Machine::take();
     let home = machine.home();
-    let (daemon, _) = serve(&home, &["--log-format", "json"], "trace");
+    let (mut daemon, _) = serve(&home, &["--log-format", "json"], "trace");
     let id = home.create(&["--env", "TOKEN=secret-in-the-environment", "--", "sleep", "600"]);
     let _ = home.exec(&id, "echo secret-in-the-arguments; cat").stdin("secret-in-the-input").run().exited(0);
     let _ = home.ebb(["run", "--", "secret-no-such-program"]).run().exited(127);
     let _ = home.ebb(["stop", "--grace", "0", &id]).run().exited(0);
     home.shutdown();
-    daemon.ended();
+    daemon.wait(LIMIT);
     let text = fs::read_to_string(home.directory().join("serve.log")).expect("read the log");
     assert!(!text.contains("secret"), "{:?}", text.lines().find(|line| line.contains("secret")));
     let lines = lines(&text);
@@ -265,11 +237,11 @@ fn what_json_prints_is_what_is_documented() {
     assert_eq!(keys(&json(&["completions", "bash", "--json"])), documented("completions"));
     assert_eq!(keys(&json(&["stop", "--grace", "0", "--json", &id])), documented("stop"));
     assert_eq!(keys(&json(&["shutdown", "--json"])), documented("shutdown"));
-    let (daemon, ready) = serve(&home, &[], "info");
+    let (mut daemon, ready) = serve(&home, &[], "info");
     assert_eq!(keys(&ready), documented("serve"));
     let refused = home.ebb(["get", "nobody", "--json"]).run().exited(125);
     let error: Value = serde_json::from_slice(&refused.stderr).expect("JSON");
     assert!(keys(&error).is_subset(&documented("errors")), "{error}");
     home.shutdown();
-    daemon.ended();
+    daemon.wait(LIMIT);
 }

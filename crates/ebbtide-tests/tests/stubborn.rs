@@ -1,12 +1,9 @@
 //! What does not mean to go, goes: whatever runs in a sandbox, each way of ending one ends it, and its neighbours notice
 //! nothing.
 
-#![expect(clippy::expect_used, reason = "tests fail by panicking")]
-
-use std::process::Command;
 use std::time::Duration;
 
-use ebbtide_tests::{Machine, TestHome, eventually};
+use ebbtide_tests::{Machine, Started, TestHome, eventually};
 use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(90);
@@ -102,8 +99,8 @@ fn whatever_a_sandbox_does_each_way_of_ending_it_ends_it_and_its_neighbours_noti
 
 /// One sandbox of each payload, all of which end in the same way.
 fn end_all(home: &TestHome, way: &str, options: &[&str], act: fn(&TestHome, &str), reason: &str) {
-    let mut owner = Command::new("sleep").arg("600").spawn().expect("start sleep");
-    let pid = owner.id().to_string();
+    let mut owner = Started::idle();
+    let pid = owner.pid().to_string();
     let ids: Vec<_> = PAYLOADS
         .iter()
         .map(|(payload, script)| {
@@ -117,7 +114,7 @@ fn end_all(home: &TestHome, way: &str, options: &[&str], act: fn(&TestHome, &str
         act(home, id);
     }
     if reason == "owner_gone" {
-        owner.kill().expect("end sleep");
+        owner.kill();
     }
     for (id, what) in &ids {
         let sandbox = ended(home, id, what);
@@ -125,8 +122,6 @@ fn end_all(home: &TestHome, way: &str, options: &[&str], act: fn(&TestHome, &str
         let receipt = home.ebb(["receipt", id, "--json"]).run().json();
         assert_eq!(receipt["left"].as_array().map(Vec::len), Some(0), "{what}: {receipt}");
     }
-    let _ = owner.kill();
-    owner.wait().expect("wait for sleep");
 }
 
 #[test]

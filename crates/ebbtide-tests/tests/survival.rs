@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ebbtide_tests::{Machine, TestHome, command::kill, eventually, home::is_alive};
+use ebbtide_tests::{Machine, Started, TestHome, command::kill, eventually, home::is_alive};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -240,10 +240,9 @@ fn a_sandbox_ends_with_the_process_that_it_is_tied_to() {
     let machine = Machine::take();
     let home = machine.home();
     home.configure("[limits]\nowner_grace_seconds = 1\n");
-    let mut owner = std::process::Command::new("sleep").arg("600").spawn().expect("start sleep");
-    let id = home.create(&["--owner", &owner.id().to_string()]);
+    let owner = Started::idle();
+    let id = home.create(&["--owner", &owner.pid().to_string()]);
     works(&home, &id);
-    owner.kill().expect("end sleep");
-    owner.wait().expect("wait for sleep");
+    drop(owner);
     assert_eq!(ended(&home, &id)["end"]["reason"], "owner_gone");
 }

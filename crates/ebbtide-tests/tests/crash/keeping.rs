@@ -1,9 +1,8 @@
 //! The steps by which a sandbox is kept, and what becomes of one that is kept when daemons come and go.
 
-use std::process::Command;
 use std::time::Duration;
 
-use ebbtide_tests::{Machine, command::binary_with_fail_points, eventually, holds_within};
+use ebbtide_tests::{Machine, Started, command::binary_with_fail_points, eventually, holds_within};
 
 use crate::{Doomed, LIMIT, assert_true, points};
 
@@ -14,12 +13,11 @@ fn a_daemon_that_dies_while_it_keeps_what_an_owner_has_left_is_followed_by_one_t
     let mut kept = Vec::new();
     for (point, keep_as) in points("keep.").zip(["paused", "running", "paused"]) {
         let doomed = Doomed::start(&home, point);
-        let mut owner = Command::new("sleep").arg("600").spawn().expect("start sleep");
-        let pid = owner.id().to_string();
+        let owner = Started::idle();
+        let pid = owner.pid().to_string();
         let policy = ["--keep", "always", "--keep-as", keep_as, "--keep-for", "12", "--orphan-grace", "1"];
         let id = home.create(&[&["--owner", pid.as_str()], &policy[..]].concat());
-        owner.kill().expect("end sleep");
-        owner.wait().expect("wait for sleep");
+        drop(owner);
         // No command is needed for that.
         doomed.assert_died();
         let sandbox = eventually("the next daemon keeps it", LIMIT, || {

@@ -1,35 +1,14 @@
 //! The steps of an adoption and of a letting go.
 
-use std::process::{Child, Command};
 use std::time::Duration;
 
 use ebbtide::{Adopter, owner};
-use ebbtide_tests::{Machine, command::binary_with_fail_points, eventually, home::is_alive};
+use ebbtide_tests::{Machine, Started, command::binary_with_fail_points, eventually, home::is_alive};
 use serde_json::Value;
 
 use crate::{Doomed, LIMIT, assert_true, call_once, points};
 
-/// A process that can own a sandbox.
-struct Heir(Child);
-
-impl Heir {
-    fn new() -> Self {
-        Self(Command::new("sleep").arg("600").spawn().expect("start sleep"))
-    }
-
-    fn pid(&self) -> u32 {
-        self.0.id()
-    }
-}
-
-impl Drop for Heir {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn is_owned_by(sandbox: &Value, heir: &Heir) -> bool {
+fn is_owned_by(sandbox: &Value, heir: &Started) -> bool {
     sandbox["ownership"]["kind"] == "owned" && sandbox["ownership"]["holder"]["pid"] == heir.pid()
 }
 
@@ -38,11 +17,11 @@ fn a_daemon_that_dies_in_an_adoption_or_a_letting_go_leaves_one_owner_or_none_an
     let machine = Machine::take();
     let home = machine.home().with_binary(binary_with_fail_points());
     home.configure("[limits]\nowner_grace_seconds = 2\n");
-    let stranger = Heir::new();
+    let stranger = Started::idle();
     let (mut adopted, mut detached) = (Vec::new(), Vec::new());
     for point in points("adopt.").chain(points("detach.")) {
         let doomed = Doomed::start(&home, point);
-        let heir = Heir::new();
+        let heir = Started::idle();
         let pid = heir.pid();
         let adopts = point.starts_with("adopt.");
         let id = if adopts { home.create(&[]) } else { home.create(&["--owner", &pid.to_string()]) };

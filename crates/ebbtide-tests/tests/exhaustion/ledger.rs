@@ -4,39 +4,31 @@ use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use ebbtide_tests::command::Ebb;
 use ebbtide_tests::home::is_alive;
-use ebbtide_tests::{Machine, TestHome, eventually};
+use ebbtide_tests::{Machine, Started, TestHome, eventually};
 
 use super::{LIMIT, ended, ledger, says, settled, works};
 
 /// Another program that holds the ledger's lock for writing, as a backup or a curious person may.
-struct Locked(Child);
+struct Locked {
+    _holder: Started,
+}
 
 impl Locked {
     fn new(home: &TestHome) -> Self {
         let hold = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None); \
                     c.execute('BEGIN IMMEDIATE'); print('held', flush=True); sys.stdin.read()";
-        let mut child = Command::new("python3")
-            .args(["-c", hold, ledger(home).to_str().unwrap()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut python = Command::new("python3");
+        python.args(["-c", hold, ledger(home).to_str().unwrap()]);
+        let mut holder = Started::new(python.stdin(Stdio::piped()).stdout(Stdio::piped()));
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        BufReader::new(holder.stdout()).read_line(&mut line).unwrap();
         assert_eq!(line, "held\n");
-        Self(child)
-    }
-}
-
-impl Drop for Locked {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        Self { _holder: holder }
     }
 }
 

@@ -10,5 +10,6 @@ mod private;
 mod proxy;
 mod pulling;
 #[path = "../registry/registry.rs"]
+#[expect(dead_code, reason = "the tests of pulling use the rest")]
 mod registry;
 mod world;

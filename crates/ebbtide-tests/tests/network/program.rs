@@ -1,13 +1,13 @@
 //! A program that owns a sandbox over the network, in a process of its own, and does what it is told.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::{Child, ChildStdin, Stdio};
+use std::process::{ChildStdin, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use ebbtide::{Connection, Error, Keep, Sandbox, SandboxBuilder};
-use ebbtide_tests::Space;
+use ebbtide_tests::{Space, Started};
 use tokio::io::AsyncBufReadExt as _;
 
 use crate::LIMIT;
@@ -17,7 +17,7 @@ pub(crate) const LINES: usize = 60;
 
 /// The program, killed at the end of the test.
 pub(crate) struct Program {
-    child: Child,
+    process: Started,
     orders: ChildStdin,
     answers: Receiver<String>,
     /// The sandbox that it has made.
@@ -27,16 +27,15 @@ pub(crate) struct Program {
 impl Program {
     pub(crate) fn start(place: &Space, environment: &[(&str, &str)]) -> Self {
         // This test's own executable, with only the test below.
-        let mut child = place
-            .command(std::env::current_exe().unwrap())
+        let mut command = place.command(std::env::current_exe().unwrap());
+        command
             .args(["--ignored", "--exact", "--nocapture", "program::does_what_it_is_told"])
             .envs(environment.iter().copied())
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .stdout(Stdio::piped());
+        let mut process = Started::new(&mut command);
         let (lines, answers) = channel();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let stdout = BufReader::new(process.stdout());
         std::thread::spawn(move || {
             for line in stdout.lines().map_while(Result::ok) {
                 if lines.send(line).is_err() {
@@ -44,8 +43,8 @@ impl Program {
                 }
             }
         });
-        let orders = child.stdin.take().unwrap();
-        let mut program = Self { child, orders, answers, id: String::new() };
+        let orders = process.stdin();
+        let mut program = Self { process, orders, answers, id: String::new() };
         program.id = program.answer("owns", LIMIT);
         program
     }
@@ -76,15 +75,7 @@ impl Program {
 
     /// Kills it, and waits until it is gone.
     pub(crate) fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.process.kill();
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ebbtide::{ConnectOptions, Connection, Error, HomeLocation, ListOptions, Sandbox, Session, Target};
-use ebbtide_tests::{Machine, TestHome};
+use ebbtide_tests::{Machine, Started, TestHome};
 
 use crate::program::Program;
 use crate::{ended, orphaned};
@@ -21,14 +21,13 @@ fn an_orphan_that_was_adopted_lives_on_and_ends_with_its_new_owner() {
     let mut program = Program::at_home(&home, &[("TEST_ORPHAN_GRACE", "3")]);
     program.kill();
     orphaned(&home, &program.id);
-    let mut sleeper = std::process::Command::new("sleep").arg("100").spawn().unwrap();
-    let pid = sleeper.id().to_string();
+    let heir = Started::idle();
+    let pid = heir.pid().to_string();
     let said = home.ebb(["adopt", &program.id, "--owner", &pid]).run().ok();
     assert!(said.contains(&format!("owned by process {pid}")), "{said}");
     std::thread::sleep(Duration::from_secs(5));
     assert_eq!(home.exec(&program.id, "echo alive").run().ok(), "alive");
-    sleeper.kill().unwrap();
-    sleeper.wait().unwrap();
+    drop(heir);
     assert_eq!(ended(&home, &program.id)["end"]["reason"], "owner_gone");
 }
 
@@ -36,26 +35,21 @@ fn an_orphan_that_was_adopted_lives_on_and_ends_with_its_new_owner() {
 fn of_two_who_adopt_one_wins_and_the_other_is_told_who_has_it() {
     let machine = Machine::take();
     let home = machine.home();
-    let mut heirs: Vec<_> =
-        (0..2).map(|_| std::process::Command::new("sleep").arg("100").spawn().unwrap()).collect();
+    let heirs = [Started::idle(), Started::idle()];
     for _ in 0..5 {
         let id = home.create(&[]);
         let attempts: Vec<_> = heirs
             .iter()
-            .map(|heir| home.ebb(["adopt", &id, "--owner", &heir.id().to_string()]).spawn())
+            .map(|heir| home.ebb(["adopt", &id, "--owner", &heir.pid().to_string()]).spawn())
             .collect();
         let answers: Vec<_> = attempts.into_iter().map(ebbtide_tests::Running::wait).collect();
         let codes: Vec<_> = answers.iter().map(ebbtide_tests::Output::code).collect();
         let winner = codes.iter().position(|code| *code == 0).unwrap();
         assert_eq!(codes[1 - winner], 125, "{codes:?}");
-        let (said, pid) = (answers[1 - winner].error(), heirs[winner].id());
+        let (said, pid) = (answers[1 - winner].error(), heirs[winner].pid());
         assert!(said.contains(&format!("process {pid}")) && said.contains("ebb why"), "{said}");
         assert_eq!(home.get(&id)["ownership"]["holder"]["pid"], pid);
         let _ = home.ebb(["stop", "--grace", "0", &id]).run().exited(0);
-    }
-    for heir in &mut heirs {
-        heir.kill().unwrap();
-        heir.wait().unwrap();
     }
 }
 

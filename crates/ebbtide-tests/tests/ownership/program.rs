@@ -1,17 +1,16 @@
 //! A program that owns a sandbox, in a process of its own.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use ebbtide::{Connection, Keep, Sandbox};
-use ebbtide_tests::TestHome;
-use ebbtide_tests::command::kill;
+use ebbtide_tests::{Started, TestHome};
 use rustix::process::Signal;
 
 /// The program, killed at the end of the test.
 pub(crate) struct Program {
-    child: Child,
+    process: Started,
     /// The sandbox that it owns.
     pub(crate) id: String,
 }
@@ -28,36 +27,28 @@ impl Program {
     /// One with these variables: where its daemon is, and what its sandbox is like.
     pub(crate) fn start(environment: &[(&str, &str)]) -> Self {
         // This test's own executable, with only the test below.
-        let mut child = Command::new(std::env::current_exe().unwrap())
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
             .args(["--ignored", "--exact", "--nocapture", "program::owns_a_sandbox_until_it_is_killed"])
             .envs(environment.iter().copied())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+            .stdout(Stdio::piped());
+        let mut process = Started::new(&mut command);
+        let lines = BufReader::new(process.stdout()).lines().map_while(Result::ok);
         let id = lines.filter_map(|line| Some(line.strip_prefix("owns ")?.to_owned())).next();
-        Self { id: id.unwrap(), child }
+        Self { id: id.unwrap(), process }
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+        self.process.pid()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        kill(self.pid(), signal);
+        self.process.signal(signal);
     }
 
     /// Kills it, and waits until it is gone.
     pub(crate) fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.process.kill();
     }
 }
 

@@ -1,31 +1,14 @@
 //! Helpers that are stopped, and a machine whose clock goes on while no daemon runs.
 
 use std::ffi::OsString;
-use std::process::{Child, Command};
 use std::time::Duration;
 
 use ebbtide_tests::command::{Ebb, kill};
-use ebbtide_tests::{Machine, TestHome};
+use ebbtide_tests::{Machine, Started, TestHome};
 use rustix::process::Signal;
 
 use crate::program::Program;
 use crate::{ended, orphaned};
-
-/// A process that owns what it is given, until it is dropped.
-struct Heir(Child);
-
-impl Heir {
-    fn new() -> Self {
-        Self(Command::new("sleep").arg("100").spawn().unwrap())
-    }
-}
-
-impl Drop for Heir {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 #[test]
 fn an_orphan_that_is_adopted_while_its_init_is_stopped_lives_on() {
@@ -36,8 +19,8 @@ fn an_orphan_that_is_adopted_while_its_init_is_stopped_lives_on() {
     program.kill();
     orphaned(&home, &program.id);
     kill(init, Signal::STOP);
-    let heir = Heir::new();
-    let adopting = home.ebb(["adopt", &program.id, "--owner", &heir.0.id().to_string()]).spawn();
+    let heir = Started::idle();
+    let adopting = home.ebb(["adopt", &program.id, "--owner", &heir.pid().to_string()]).spawn();
     // Past the grace, as init counts it.
     std::thread::sleep(Duration::from_secs(6));
     kill(init, Signal::CONT);

@@ -4,10 +4,10 @@ use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use ebbtide_tests::eventually;
+use ebbtide_tests::{Started, eventually};
 
 /// Who may use a registry with a password, and the same as bcrypt has it.
 pub(crate) const USER: &str = "tester";
@@ -26,7 +26,7 @@ pub(crate) struct Options<'a> {
 
 /// A registry that runs.
 pub(crate) struct Registry {
-    child: Option<Child>,
+    process: Option<Started>,
     directory: tempfile::TempDir,
     /// HOST:PORT.
     pub(crate) address: String,
@@ -57,7 +57,7 @@ impl Registry {
             config += &format!("auth:\n  htpasswd:\n    realm: test\n    path: {root}/htpasswd\n");
         }
         fs::write(directory.path().join("config.yml"), config).unwrap();
-        let mut registry = Self { child: None, directory, address };
+        let mut registry = Self { process: None, directory, address };
         registry.resume();
         registry
     }
@@ -67,7 +67,8 @@ impl Registry {
         let mut command = Command::new("docker-registry");
         command.arg("serve").arg(self.directory.path().join("config.yml"));
         command.stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
-        self.child = Some(command.spawn().expect("docker-registry: `cargo xtask test` installs it"));
+        // Without this program: `cargo xtask test` installs it.
+        self.process = Some(Started::new(&mut command));
         eventually("the registry listens", Duration::from_secs(20), || {
             TcpStream::connect(&self.address).ok()
         });
@@ -75,15 +76,6 @@ impl Registry {
 
     /// Ends it; what it had stays.
     pub(crate) fn stop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        self.stop();
+        self.process = None;
     }
 }

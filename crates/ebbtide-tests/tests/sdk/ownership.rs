@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use ebbtide::{ConnectOptions, Connection, HomeLocation, Target, registry};
-use ebbtide_tests::{Machine, eventually};
+use ebbtide_tests::{Machine, Started, eventually};
 
 use crate::builder;
 
@@ -59,18 +59,17 @@ fn a_program_that_is_killed_leaves_nothing_after_the_grace_period() {
     let home = machine.home();
     home.configure("[limits]\nowner_grace_seconds = 1\n");
     // This test's own executable, with only the test below.
-    let mut program = Command::new(std::env::current_exe().unwrap())
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
         .args(["--ignored", "--exact", "--nocapture", "ownership::holds_a_sandbox_until_it_is_killed"])
         .env("EBBTIDE_TEST_STATE", home.state_dir())
         .env("EBBTIDE_TEST_EBB", home.binary())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let lines = BufReader::new(program.stdout.take().unwrap()).lines().map_while(Result::ok);
+        .stdout(Stdio::piped());
+    let mut program = Started::new(&mut command);
+    let lines = BufReader::new(program.stdout()).lines().map_while(Result::ok);
     let id = lines.filter_map(|line| Some(line.strip_prefix("holds ")?.to_owned())).next().unwrap();
-    assert_eq!(home.get(&id)["owner_pid"], program.id());
-    program.kill().unwrap();
-    program.wait().unwrap();
+    assert_eq!(home.get(&id)["owner_pid"], program.pid());
+    drop(program);
     eventually("the sandbox has gone", LIMIT, || (home.live() == 0).then_some(()));
     assert_eq!(home.get(&id)["end"]["reason"], "owner_gone");
 }

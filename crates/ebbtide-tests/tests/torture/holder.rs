@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
 use ebbtide::{Connection, Error, ErrorKind, Sandbox};
-use ebbtide_tests::{TestHome, scale};
+use ebbtide_tests::{Started, TestHome, scale};
 use tokio::io::AsyncBufReadExt as _;
 
 use super::network::Network;
@@ -28,7 +28,7 @@ pub(crate) struct Elsewhere {
 
 /// Such a program, killed at the end.
 pub(crate) struct Holder {
-    pub(crate) child: Child,
+    pub(crate) process: Started,
     stdin: Arc<Mutex<ChildStdin>>,
     asked: Asked,
 }
@@ -61,10 +61,10 @@ impl Holder {
             "holder::does_what_it_is_told_until_it_is_killed",
         ]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = command.spawn().expect("start a program that holds a lease");
-        let stdin = Arc::new(Mutex::new(child.stdin.take().expect("its input")));
+        let mut process = Started::new(&mut command);
+        let stdin = Arc::new(Mutex::new(process.stdin()));
         let asked: Asked = Arc::new(Mutex::new(Some(BTreeMap::new())));
-        let (lines, answers) = (BufReader::new(child.stdout.take().expect("its output")), Arc::clone(&asked));
+        let (lines, answers) = (BufReader::new(process.stdout()), Arc::clone(&asked));
         std::thread::spawn(move || {
             for line in lines.lines().map_while(Result::ok) {
                 let Some((number, words)) =
@@ -79,7 +79,7 @@ impl Holder {
             // It is gone: nobody gets an answer any more.
             held(&answers).take();
         });
-        Self { child, stdin, asked }
+        Self { process, stdin, asked }
     }
 
     /// What tells it things, also from other threads.

@@ -4,17 +4,17 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::net::Ipv4Addr;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use ebbtide_tests::holds_within;
+use ebbtide_tests::{Started, holds_within};
 
 /// A hardware address that nobody has: what is sent there arrives and is for nobody.
 const NOBODY: &str = "02:00:00:00:00:fe";
 
 /// Both ends. The namespace is held by a process that ends with this one, whatever kills it, and all else goes with that.
 pub(crate) struct Network {
-    holder: Child,
+    holder: Started,
     interface: String,
     here: End,
     there: End,
@@ -30,8 +30,8 @@ impl Network {
     pub(crate) fn new() -> Self {
         let mut holder = Command::new("unshare");
         holder.args(["--net", "--", "cat"]).stdin(Stdio::piped()).stdout(Stdio::null());
-        let holder = holder.spawn().expect("start the holder of a network namespace");
-        let pid = holder.id();
+        let holder = Started::new(&mut holder);
+        let pid = holder.pid();
         let space = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/net")).ok();
         let apart = || space(&pid.to_string()).is_some_and(|there| Some(there) != space("self"));
         assert!(holds_within(Duration::from_secs(10), apart), "no network namespace");
@@ -70,7 +70,7 @@ impl Network {
     /// A command that runs elsewhere.
     pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("nsenter");
-        command.args(["--target", &self.holder.id().to_string(), "--net", "--"]).arg(program);
+        command.args(["--target", &self.holder.pid().to_string(), "--net", "--"]).arg(program);
         command
     }
 
@@ -99,8 +99,7 @@ impl Network {
 
 impl Drop for Network {
     fn drop(&mut self) {
-        let _ = self.holder.kill();
-        let _ = self.holder.wait();
+        self.holder.kill();
         // It goes with the namespace; the kernel takes its time for that, and we do not leave before.
         let _ = Command::new("ip").args(["link", "delete", &self.interface]).output();
     }

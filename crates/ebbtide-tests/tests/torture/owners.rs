@@ -1,10 +1,9 @@
 //! The owners of sandboxes: processes of several kinds.
 
 use std::os::fd::OwnedFd;
-use std::process::{Child, Command, Stdio};
 
 use ebbtide_tests::command::kill;
-use ebbtide_tests::{Running, TestHome};
+use ebbtide_tests::{Running, Started, TestHome};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 
 use super::holder::{Ask, Holder};
@@ -12,7 +11,7 @@ use super::holder::{Ask, Holder};
 /// The process.
 enum Process {
     /// One that a sandbox is tied to.
-    Plain(Child),
+    Plain(Started),
     /// `ebb run`, which ties its sandbox to itself.
     Run(Running),
     /// A program that holds a lease.
@@ -31,10 +30,8 @@ pub(crate) struct Owner {
 impl Owner {
     /// A process that does nothing.
     pub(crate) fn plain() -> Self {
-        let mut command = Command::new("/bin/sleep");
-        command.arg("3600").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.spawn().expect("start an owner");
-        Self::new(child.id(), Process::Plain(child), false)
+        let process = Started::idle();
+        Self::new(process.pid(), Process::Plain(process), false)
     }
 
     /// `ebb run` with these options and a command that does nothing.
@@ -46,7 +43,7 @@ impl Owner {
 
     /// A program that holds a lease.
     pub(crate) fn holder(holder: Holder, elsewhere: bool) -> Self {
-        Self::new(holder.child.id(), Process::Holder(holder), elsewhere)
+        Self::new(holder.process.pid(), Process::Holder(holder), elsewhere)
     }
 
     fn new(pid: u32, process: Process, elsewhere: bool) -> Self {
@@ -88,18 +85,12 @@ impl Owner {
     /// Waits for its end.
     pub(crate) fn reap(self) {
         match self.process {
-            Process::Plain(mut child) => {
-                let _ = child.kill();
-                let _ = child.wait();
-            }
+            Process::Plain(process) => drop(process),
             Process::Run(running) => {
                 kill(self.pid, Signal::KILL);
                 let _ = running.wait();
             }
-            Process::Holder(mut holder) => {
-                let _ = holder.child.kill();
-                let _ = holder.child.wait();
-            }
+            Process::Holder(holder) => drop(holder),
         }
     }
 }

@@ -1,46 +1,40 @@
 //! Owners: processes that a sandbox is tied to, and programs that hold a lease.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use ebbtide::{Connection, Sandbox};
+use ebbtide_tests::Started;
 
 use crate::home::Home;
 
 /// A process that lives until it is dropped.
-pub(crate) struct Owner(Child);
+pub(crate) struct Owner(Started);
 
 impl Owner {
     /// A process that does nothing.
     pub(crate) fn idle() -> Self {
-        Self(Command::new("sleep").arg("infinity").spawn().expect("start an owner"))
+        Self(Started::idle())
     }
 
     /// A program that makes a sandbox by the library and holds its lease; with the id of that sandbox.
     pub(crate) fn of_a_lease(home: &Home) -> (Self, String) {
-        let mut child = Command::new(std::env::current_exe().expect("the path of this program"))
+        let mut command = Command::new(std::env::current_exe().expect("the path of this program"));
+        command
             .arg("own")
             .env("EBBTIDE_HOME", home.state_dir())
             .env("EBBTIDE_BIN", home.binary())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("start a program that owns a sandbox");
-        let lines = BufReader::new(child.stdout.take().expect("its output")).lines().map_while(Result::ok);
+            .stdout(Stdio::piped());
+        let mut process = Started::new(&mut command);
+        let lines = BufReader::new(process.stdout()).lines().map_while(Result::ok);
         let id = lines.filter_map(|line| Some(line.strip_prefix("owns ")?.to_owned())).next();
-        (Self(child), id.expect("the program made no sandbox"))
+        (Self(process), id.expect("the program made no sandbox"))
     }
 
     /// Its number, as an argument.
     pub(crate) fn pid(&self) -> String {
-        self.0.id().to_string()
-    }
-}
-
-impl Drop for Owner {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        self.0.pid().to_string()
     }
 }
 
