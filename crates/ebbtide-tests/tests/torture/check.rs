@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime};
 
-use ebbtide_tests::command::kill;
 use ebbtide_tests::holds_within;
 use ebbtide_tests::home::is_alive;
 use rustix::process::Signal;
@@ -28,9 +27,6 @@ impl World<'_> {
         self.note("the steps are over");
         self.network.silence(false, false);
         self.end_failing_daemons();
-        for owner in self.model().owners.values().filter(|owner| owner.alive) {
-            kill(owner.pid, Signal::CONT);
-        }
         self.settle();
         self.doctor("while owners live");
         let alive: Vec<(String, bool)> = {

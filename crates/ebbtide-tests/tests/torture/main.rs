@@ -135,6 +135,8 @@ fn torture(machine: &Machine, stretch: &Stretch) -> Outcome {
         World::new(&home, home.binary().to_owned(), format!("torture-{seed}-{first}"), network, elsewhere);
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
+        // Also where what follows panics: the watch would have no end then.
+        let _over = Over(&over);
         scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
                 world.watch();
@@ -146,14 +148,24 @@ fn torture(machine: &Machine, stretch: &Stretch) -> Outcome {
                 world.act(&step, scope);
                 thread::sleep(step.then);
             }
+            // One that is stopped answers nobody who waits for it.
+            world.continue_owners();
         });
         world.check();
         world.end((first / ROUND).is_multiple_of(2));
-        over.store(true, Ordering::Relaxed);
     });
     home.shutdown();
     world.reap();
     std::mem::take(&mut *held(&world.outcome))
+}
+
+/// Says when it is dropped that something is over.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// A home on a disk of its own, with a program of its own, which can be replaced.

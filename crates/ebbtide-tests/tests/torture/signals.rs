@@ -41,6 +41,13 @@ impl World<'_> {
         owner.map(|owner| kill(owner.pid, Signal::CONT)).is_some()
     }
 
+    /// All that live go on.
+    pub(crate) fn continue_owners(&self) {
+        for owner in self.model().owners.values().filter(|owner| owner.alive) {
+            kill(owner.pid, Signal::CONT);
+        }
+    }
+
     /// Sends a signal to the init of a sandbox; what that may end with is noted first.
     pub(super) fn signal_init(&self, step: &Step, signal: Signal) -> bool {
         let mut model = self.model();
