@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use ebbtide_tests::{Network, Running, Space, TestHome, eventually};
+use ebbtide_tests::{Network, Program, Running, Space, TestHome, eventually};
 use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::LIMIT;
-use crate::program::Program;
+use crate::program;
 
 /// No daemon of a test serves for longer.
 const SERVES: Duration = Duration::from_secs(900);
@@ -46,7 +46,7 @@ impl<'a> World<'a> {
             ("EBBTIDE_API_KEY", &self.key),
             ("EBBTIDE_HOME", elsewhere.to_str().unwrap()),
         ];
-        Program::start(place, &[&known, environment].concat())
+        program::start(place, &[&known, environment].concat())
     }
 
     /// `ebb`, beside the daemon, as one of the same organisation.

@@ -5,8 +5,7 @@ use std::time::Duration;
 use ebbtide::{ConnectOptions, Connection, Error, HomeLocation, ListOptions, Sandbox, Session, Target};
 use ebbtide_tests::{Machine, Started, TestHome};
 
-use crate::program::Program;
-use crate::{ended, orphaned};
+use crate::{ended, orphaned, program};
 
 fn connection(home: &TestHome) -> Connection {
     let location = HomeLocation::new(home.state_dir(), "/run/ebbtide");
@@ -18,7 +17,7 @@ fn connection(home: &TestHome) -> Connection {
 fn an_orphan_that_was_adopted_lives_on_and_ends_with_its_new_owner() {
     let machine = Machine::take();
     let home = machine.home();
-    let mut program = Program::at_home(&home, &[("TEST_ORPHAN_GRACE", "3")]);
+    let mut program = program::at_home(&home, &[("TEST_ORPHAN_GRACE", "3")]);
     program.kill();
     orphaned(&home, &program.id);
     let heir = Started::idle();
@@ -57,8 +56,8 @@ fn of_two_who_adopt_one_wins_and_the_other_is_told_who_has_it() {
 async fn a_session_adopts_orphans_and_is_told_of_living_owners() {
     let machine = Machine::take();
     let home = machine.home();
-    let mut dead = Program::at_home(&home, &[]);
-    let alive = Program::at_home(&home, &[]);
+    let mut dead = program::at_home(&home, &[]);
+    let alive = program::at_home(&home, &[]);
     dead.kill();
     orphaned(&home, &dead.id);
     let session = Session::on(connection(&home), Default::default());

@@ -5,8 +5,7 @@ use std::time::Duration;
 use ebbtide::{ConnectOptions, Connection, HomeLocation, Keep, KeepAs, SandboxDefaults, Session, Target};
 use ebbtide_tests::{Machine, TestHome, eventually};
 
-use crate::program::Program;
-use crate::{LIMIT, ended};
+use crate::{LIMIT, ended, program};
 
 fn session(home: &TestHome, keep: Keep) -> Session {
     let location = HomeLocation::new(home.state_dir(), "/run/ebbtide");
@@ -60,7 +59,7 @@ fn what_a_killed_owner_leaves_is_kept_if_failures_are_to_be_and_has_an_end() {
     let home = machine.home();
     home.configure("[limits]\nkeep_for_seconds = 4\n");
     let environment = [("TEST_ORPHAN_GRACE", "1"), ("TEST_KEEP", "on_failure")];
-    let mut program = Program::at_home(&home, &environment);
+    let mut program = program::at_home(&home, &environment);
     program.kill();
     let kept = eventually("it is kept", LIMIT, || {
         let sandbox = home.get(&program.id);
@@ -74,7 +73,7 @@ fn what_a_killed_owner_leaves_is_kept_if_failures_are_to_be_and_has_an_end() {
 fn the_environment_says_what_a_program_leaves() {
     let machine = Machine::take();
     let home = machine.home();
-    let program = Program::at_home(&home, &[("EBBTIDE_KEEP_SANDBOX", "1"), ("TEST_KEEP", "never")]);
+    let program = program::at_home(&home, &[("EBBTIDE_KEEP_SANDBOX", "1"), ("TEST_KEEP", "never")]);
     assert_eq!(home.get(&program.id)["policy"]["keep"], "always");
     let _ = home.ebb(["stop", "--grace", "0", &program.id]).run().exited(0);
 }

@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::LIMIT;
-use crate::program::Program;
+use crate::program;
 
 #[test]
 fn an_owner_elsewhere_is_missed_when_its_connection_is_cut_and_comes_back_when_it_heals() {
@@ -22,7 +22,7 @@ fn an_owner_elsewhere_is_missed_when_its_connection_is_cut_and_comes_back_when_i
     let proxy = Proxy::to(listen.split("://").nth(1).unwrap());
     let url = format!("http://{}", proxy.address);
     let environment = [("EBBTIDE_URL", url.as_str()), ("EBBTIDE_API_KEY", key), ("TEST_ORPHAN_GRACE", "8")];
-    let program = Program::start(&environment);
+    let program = program::start(&environment);
     // Seen past the cut, by another program of the same organisation.
     let seen = |what: &str, is: fn(&Value) -> &Value| {
         eventually(what, LIMIT, || {

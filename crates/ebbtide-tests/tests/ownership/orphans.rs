@@ -5,14 +5,13 @@ use std::time::{Duration, Instant};
 use ebbtide_tests::{Machine, eventually, home::is_alive};
 use rustix::process::Signal;
 
-use crate::program::Program;
-use crate::{LIMIT, ended, orphaned, orphans};
+use crate::{LIMIT, ended, orphaned, orphans, program};
 
 #[test]
 fn a_sandbox_is_an_orphan_a_second_after_its_owner_was_killed_and_gone_after_the_grace_period() {
     let machine = Machine::take();
     let home = machine.home();
-    let mut program = Program::at_home(&home, &[("TEST_ORPHAN_GRACE", "5")]);
+    let mut program = program::at_home(&home, &[("TEST_ORPHAN_GRACE", "5")]);
     let owned = home.get(&program.id);
     assert_eq!(owned["ownership"]["kind"], "owned", "{owned}");
     assert_eq!(owned["ownership"]["holder"]["pid"], program.pid(), "{owned}");
@@ -36,7 +35,7 @@ fn a_sandbox_is_an_orphan_a_second_after_its_owner_was_killed_and_gone_after_the
 fn an_owner_that_stands_still_is_no_dead_one() {
     let machine = Machine::take();
     let home = machine.home();
-    let program = Program::at_home(&home, &[("TEST_ORPHAN_GRACE", "1")]);
+    let program = program::at_home(&home, &[("TEST_ORPHAN_GRACE", "1")]);
     program.signal(Signal::STOP);
     std::thread::sleep(Duration::from_secs(6));
     assert_eq!(home.get(&program.id)["ownership"]["kind"], "owned");
@@ -48,7 +47,7 @@ fn an_owner_that_stands_still_is_no_dead_one() {
 fn a_daemon_that_is_replaced_knows_the_owner_again_and_sees_its_end() {
     let machine = Machine::take();
     let home = machine.home();
-    let mut program = Program::at_home(&home, &[("TEST_ORPHAN_GRACE", "20")]);
+    let mut program = program::at_home(&home, &[("TEST_ORPHAN_GRACE", "20")]);
     home.kill_daemon();
     assert_eq!(home.get(&program.id)["ownership"]["kind"], "owned");
     home.kill_daemon();
@@ -63,7 +62,7 @@ fn a_daemon_that_is_replaced_knows_the_owner_again_and_sees_its_end() {
 fn an_owner_killed_together_with_daemon_and_launcher_leaves_nothing_although_nobody_runs_a_command() {
     let machine = Machine::take();
     let home = machine.home();
-    let mut program = Program::at_home(&home, &[("TEST_ORPHAN_GRACE", "2")]);
+    let mut program = program::at_home(&home, &[("TEST_ORPHAN_GRACE", "2")]);
     let init = home.init_of(&program.id);
     home.kill_daemon();
     home.kill_launcher();
@@ -84,7 +83,7 @@ fn the_grace_period_of_a_daemon_is_what_its_environment_says() {
     let home = machine.home().with_env("EBBTIDE_ORPHAN_GRACE", "3");
     let mut program = {
         let _ = home.ebb(["list"]).run().exited(0);
-        Program::at_home(&home, &[])
+        program::at_home(&home, &[])
     };
     assert_eq!(home.get(&program.id)["policy"]["orphan_grace_seconds"], 3);
     program.kill();

@@ -7,14 +7,13 @@ use ebbtide_tests::command::{Ebb, kill};
 use ebbtide_tests::{Machine, Started, TestHome};
 use rustix::process::Signal;
 
-use crate::program::Program;
-use crate::{ended, orphaned};
+use crate::{ended, orphaned, program};
 
 #[test]
 fn an_orphan_that_is_adopted_while_its_init_is_stopped_lives_on() {
     let machine = Machine::take();
     let home = machine.home();
-    let mut program = Program::at_home(&home, &[("TEST_ORPHAN_GRACE", "4")]);
+    let mut program = program::at_home(&home, &[("TEST_ORPHAN_GRACE", "4")]);
     let init = home.init_of(&program.id);
     program.kill();
     orphaned(&home, &program.id);

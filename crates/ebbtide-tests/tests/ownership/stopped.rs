@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use ebbtide_tests::command::kill;
 use ebbtide_tests::home::is_alive;
-use ebbtide_tests::{Machine, Running, TestHome, eventually, scale};
+use ebbtide_tests::{Machine, Program, Running, TestHome, eventually, scale};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::program::Program;
-use crate::{LIMIT, ended};
+use crate::{LIMIT, ended, program};
 
 /// A home whose daemon listens, with an owner on the socket and one elsewhere.
 struct World<'a> {
@@ -29,8 +28,8 @@ impl<'a> World<'a> {
         let serve = home.ebb(["serve", "--json", "--listen", "127.0.0.1:0"]).limit(LIMIT * 20).spawn();
         let ready: Value = serde_json::from_str(&serve.first_line(Duration::from_secs(30))).unwrap();
         let listen = ready["listen"][0].as_str().unwrap().to_owned();
-        let here = Program::at_home(home, &[("TEST_ORPHAN_GRACE", "1")]);
-        let elsewhere = Program::start(&[
+        let here = program::at_home(home, &[("TEST_ORPHAN_GRACE", "1")]);
+        let elsewhere = program::start(&[
             ("EBBTIDE_URL", listen.as_str()),
             ("EBBTIDE_API_KEY", &key),
             ("EBBTIDE_LEASE_HEARTBEAT", heartbeat),

@@ -1,11 +1,9 @@
 //! What is left when a program lets go of its sandboxes: nothing.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use ebbtide::{ConnectOptions, Connection, HomeLocation, Target, registry};
-use ebbtide_tests::{Machine, Started, eventually};
+use ebbtide::{Connection, registry};
+use ebbtide_tests::{Machine, Program, eventually};
 
 use crate::builder;
 
@@ -58,30 +56,18 @@ fn a_program_that_is_killed_leaves_nothing_after_the_grace_period() {
     let machine = Machine::take();
     let home = machine.home();
     home.configure("[limits]\nowner_grace_seconds = 1\n");
-    // This test's own executable, with only the test below.
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command
-        .args(["--ignored", "--exact", "--nocapture", "ownership::holds_a_sandbox_until_it_is_killed"])
-        .env("EBBTIDE_TEST_STATE", home.state_dir())
-        .env("EBBTIDE_TEST_EBB", home.binary())
-        .stdout(Stdio::piped());
-    let mut program = Started::new(&mut command);
-    let lines = BufReader::new(program.stdout()).lines().map_while(Result::ok);
-    let id = lines.filter_map(|line| Some(line.strip_prefix("holds ")?.to_owned())).next().unwrap();
-    assert_eq!(home.get(&id)["owner_pid"], program.pid());
-    drop(program);
+    let mut program = Program::at_home(&home, "ownership::holds_a_sandbox_until_it_is_killed", &[]);
+    assert_eq!(home.get(&program.id)["owner_pid"], program.pid());
+    program.kill();
     eventually("the sandbox has gone", LIMIT, || (home.live() == 0).then_some(()));
-    assert_eq!(home.get(&id)["end"]["reason"], "owner_gone");
+    assert_eq!(home.get(&program.id)["end"]["reason"], "owner_gone");
 }
 
 #[tokio::test]
 #[ignore = "a part of the test above, which runs it in a process of its own"]
 async fn holds_a_sandbox_until_it_is_killed() {
-    let state = std::env::var_os("EBBTIDE_TEST_STATE").expect("run by the test above");
-    let executable = std::env::var_os("EBBTIDE_TEST_EBB").map(Into::into);
-    let options = ConnectOptions { executable, ..ConnectOptions::default() };
-    let connection = Connection::to(Target::Home(HomeLocation::new(state, "/run/ebbtide")), options);
-    let sandbox = ebbtide::Sandbox::builder().connection(connection).run().await.unwrap();
-    println!("\nholds {}", sandbox.id().unwrap());
+    let sandbox =
+        ebbtide::Sandbox::builder().connection(Connection::from_env().unwrap()).run().await.unwrap();
+    println!("\nowns: {}", sandbox.id().unwrap());
     tokio::time::sleep(LIMIT).await;
 }
