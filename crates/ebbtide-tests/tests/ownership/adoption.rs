@@ -7,7 +7,8 @@ use ebbtide_tests::{Machine, Started, TestHome};
 
 use crate::{ended, orphaned, program};
 
-fn connection(home: &TestHome) -> Connection {
+/// The way to the daemon of a test's home.
+pub(crate) fn connection(home: &TestHome) -> Connection {
     let location = HomeLocation::new(home.state_dir(), "/run/ebbtide");
     let options = ConnectOptions { executable: Some(home.binary().to_owned()), ..ConnectOptions::default() };
     Connection::to(Target::Home(location), options)

@@ -2,8 +2,11 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod adoption;
+mod forgotten;
 mod keeping;
+mod leftovers;
 mod main_end;
+mod missed;
 mod network;
 mod orphans;
 mod pausing;
@@ -11,6 +14,7 @@ mod program;
 mod purging;
 mod standstill;
 mod stopped;
+mod terminated;
 mod words;
 
 use std::time::Duration;
