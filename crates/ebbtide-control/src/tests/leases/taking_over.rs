@@ -134,6 +134,28 @@ async fn of_two_who_adopt_at_once_exactly_one_wins_and_the_other_learns_who() {
     control.shutdown().await.unwrap();
 }
 
+/// Waits until its init has been told of an owner.
+async fn guarded(home: &Home, id: &str) {
+    let guarded = async {
+        while switch(home, id) == DeadMansSwitch::Off {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), guarded).await.unwrap();
+}
+
+/// A sandbox that runs, and got its owner before it did.
+async fn adopted_while_it_is_made(home: &Home, control: &Control) -> (String, HeldLease) {
+    home.world.delay_creates(Duration::from_millis(200));
+    let id = create(control, idle()).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let lease = elsewhere(control);
+    let adopter = Adopter::Lease(lease.token().expose().to_owned());
+    control.adopt(&ME, &id, &adopter).await.unwrap();
+    reach(control, &id, State::Running).await;
+    (id, lease)
+}
+
 #[tokio::test]
 async fn an_adopter_that_the_driver_cannot_hear_is_told_so_and_its_adoption_holds() {
     let (home, _) = home();
@@ -144,12 +166,7 @@ async fn an_adopter_that_the_driver_cannot_hear_is_told_so_and_its_adoption_hold
     home.world.fail_next(Call::Guard, DriverError::Unavailable("away".to_owned()));
     assert!(control.adopt(&ME, &id, &adopter).await.is_err());
     assert_eq!(control.get(&ME, &id).await.unwrap().ownership.kind(), "owned");
-    let guarded = async {
-        while switch(&home, &id) == DeadMansSwitch::Off {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(5), guarded).await.unwrap();
+    guarded(&home, &id).await;
     control.adopt(&ME, &id, &adopter).await.unwrap();
     control.shutdown().await.unwrap();
 }
@@ -157,20 +174,9 @@ async fn an_adopter_that_the_driver_cannot_hear_is_told_so_and_its_adoption_hold
 #[tokio::test]
 async fn a_sandbox_that_is_adopted_while_it_is_made_is_guarded_for_its_new_owner() {
     let (home, _) = home();
-    home.world.delay_creates(Duration::from_millis(200));
     let control = home.open().await;
-    let id = create(&control, idle()).await;
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    let lease = elsewhere(&control);
-    let adopter = Adopter::Lease(lease.token().expose().to_owned());
-    control.adopt(&ME, &id, &adopter).await.unwrap();
-    reach(&control, &id, State::Running).await;
-    let guarded = async {
-        while switch(&home, &id) == DeadMansSwitch::Off {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(5), guarded).await.unwrap();
+    let (id, _lease) = adopted_while_it_is_made(&home, &control).await;
+    guarded(&home, &id).await;
     control.shutdown().await.unwrap();
 }
 
@@ -179,15 +185,9 @@ async fn a_new_sandbox_whose_init_cannot_be_told_of_its_owner_is_stopped_at_once
     let (mut home, _) = home();
     home.config.timing.retry_first = Duration::from_secs(600);
     home.config.timing.retry_most = Duration::from_secs(600);
-    home.world.delay_creates(Duration::from_millis(200));
     home.world.fail_next(Call::Guard, DriverError::Unavailable("its init does not listen".to_owned()));
     let control = home.open().await;
-    let id = create(&control, idle()).await;
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    let lease = elsewhere(&control);
-    let adopter = Adopter::Lease(lease.token().expose().to_owned());
-    control.adopt(&ME, &id, &adopter).await.unwrap();
-    reach(&control, &id, State::Running).await;
+    let (id, _lease) = adopted_while_it_is_made(&home, &control).await;
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(switch(&home, &id), DeadMansSwitch::Off, "it was told");
     control.stop(&ME, &id, ebbtide_model::StopOptions::NOW).await.unwrap();
