@@ -22,6 +22,8 @@ pub enum EndCause {
     OutOfMemory,
     /// Its init was killed from outside, before its main command had ended.
     InitKilled,
+    /// Its host was being shut down.
+    HostShutdown,
 }
 
 /// How a sandbox ended.

@@ -1,5 +1,7 @@
 //! Who dies, who notices, what happens: daemon, launcher, init and owner, killed alone and together.
 
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use ebbtide_tests::{Machine, Started, TestHome, command::kill, eventually, home::is_alive};
@@ -245,4 +247,39 @@ fn a_sandbox_ends_with_the_process_that_it_is_tied_to() {
     works(&home, &id);
     drop(owner);
     assert_eq!(ended(&home, &id)["end"]["reason"], "owner_gone");
+}
+
+#[test]
+fn a_sigterm_ends_a_sandbox_only_while_its_host_is_shut_down() {
+    let machine = Machine::take();
+    let home = machine.home();
+    let name = home.directory().join("systemd-shutdown");
+    std::os::unix::fs::symlink("/bin/sleep", &name).expect("name a program as systemd does");
+    // A host of its own, as far as processes go, whose process 1 becomes the program that shuts it down.
+    let host = "\"$0\" list </dev/null >/dev/null && echo up && read -r word && exec \"$1\" 600";
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", host]).arg(home.binary());
+    unshare.arg(&name).env("EBBTIDE_HOME", home.state_dir()).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut unshare = Started::new(&mut unshare);
+    let mut line = String::new();
+    BufReader::new(unshare.stdout()).read_line(&mut line).expect("read a line");
+    assert_eq!(line, "up\n");
+    let idle = home.create(&["--detach"]);
+    let deaf = home.create(&["--detach", "--", "sh", "-c", "trap '' TERM; while :; do sleep 1; done"]);
+    let ids = [&idle, &deaf, &home.create(&["--detach", "--", "sleep", "600"])];
+    let inits = ids.map(|id| home.init_of(id));
+    inits.iter().for_each(|init| kill(*init, Signal::TERM));
+    ids.iter().for_each(|id| works(&home, id));
+    writeln!(unshare.stdin(), "go").expect("shut the host down");
+    let process_1 = || {
+        let children = format!("/proc/{0}/task/{0}/children", unshare.pid());
+        let child = std::fs::read_to_string(children).unwrap_or_default();
+        std::fs::read_to_string(format!("/proc/{}/comm", child.trim())).unwrap_or_default()
+    };
+    eventually("it is shut down", LIMIT, || (process_1() == "systemd-shutdow\n").then_some(()));
+    inits.iter().for_each(|init| kill(*init, Signal::TERM));
+    for (id, init) in ids.iter().zip(inits) {
+        assert_eq!(ended(&home, id)["reason"], "host_restarted");
+        assert!(!is_alive(init));
+    }
 }

@@ -111,5 +111,6 @@ fn reason(cause: EndCause, sandbox: &Sandbox) -> TerminationReason {
         EndCause::DaemonGone => TerminationReason::DaemonGone,
         EndCause::OutOfMemory => TerminationReason::OutOfMemory,
         EndCause::InitKilled => TerminationReason::InitKilled,
+        EndCause::HostShutdown => TerminationReason::HostRestarted,
     }
 }

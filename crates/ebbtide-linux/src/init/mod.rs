@@ -9,6 +9,7 @@ mod deadlines;
 mod deserted;
 mod freezer;
 mod help;
+mod host_shutdown;
 mod identity;
 mod main_end;
 mod memory;
@@ -32,6 +33,7 @@ use crate::cgroup::SlotCgroups;
 use crate::protocol;
 use crate::seccomp::Filter;
 use crate::sys;
+pub(crate) use host_shutdown::HostInit;
 use identity::Identity;
 
 /// What a new init takes over from the launcher.
@@ -40,6 +42,8 @@ pub(crate) struct Inheritance {
     pub(crate) launcher: OwnedFd,
     /// At its end once the launcher has died.
     pub(crate) pulse: OwnedFd,
+    /// To tell the end of the host from any other.
+    pub(crate) host_init: HostInit,
     /// The bound and listening socket.
     pub(crate) listener: OwnedFd,
     /// The run record.
@@ -90,7 +94,7 @@ fn live(mut inheritance: Inheritance) -> i32 {
     ];
     keep.extend(inheritance.cgroups.self_attach.iter().map(AsRawFd::as_raw_fd));
     let held = inheritance.id_lock.iter().chain(&inheritance.image);
-    keep.extend(held.map(AsRawFd::as_raw_fd));
+    keep.extend(held.chain(inheritance.host_init.file()).map(AsRawFd::as_raw_fd));
     if sys::close_all_but(&keep).is_err() {
         return 70;
     }
@@ -103,7 +107,8 @@ fn live(mut inheritance: Inheritance) -> i32 {
             let (filter, identity) = (inheritance.filter, Identity::root());
             let cage = spawn::Cage { payload, self_attach, filter, identity };
             let memory = memory::Kills::count_from_now(memory_events);
-            server::Resources { record: inheritance.record, cage, freeze, memory, pulse: inheritance.pulse }
+            let (record, pulse, host_init) = (inheritance.record, inheritance.pulse, inheritance.host_init);
+            server::Resources { record, cage, freeze, memory, pulse, host_init }
         })
     });
     let (answer, server) = match server {

@@ -13,6 +13,7 @@ use super::commands::Commands;
 use super::deadlines::Timer;
 use super::deserted::Unclaimed;
 use super::freezer::Freezer;
+use super::host_shutdown::HostInit;
 use super::identity::Identity;
 use super::main_end::MainEnd;
 use super::memory::Kills;
@@ -64,6 +65,7 @@ pub(super) struct Resources {
     pub(super) freeze: OwnedFd,
     pub(super) memory: Kills,
     pub(super) pulse: OwnedFd,
+    pub(super) host_init: HostInit,
 }
 
 pub(super) struct Server {
@@ -87,6 +89,9 @@ pub(super) struct Server {
     /// How many there are in its mount namespace.
     mounts: u32,
     stop_deadline: Option<Instant>,
+    /// What a stop is recorded as.
+    pub(super) stop_cause: EndCause,
+    pub(super) host_init: HostInit,
     /// Set once everything is to end, with the cause.
     over: Option<EndCause>,
 }
@@ -94,7 +99,7 @@ pub(super) struct Server {
 impl Server {
     pub(super) fn new(listener: OwnedFd, resources: Resources) -> Result<Self, SysError> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).step(|| "make an epoll".to_owned())?;
-        let signals = SignalFd::new(&[libc::SIGCHLD]).step(|| "receive signals".to_owned())?;
+        let signals = SignalFd::new(&[libc::SIGCHLD, libc::SIGTERM]).step(|| "receive signals".to_owned())?;
         let (lifetime, grace) = (Timer::lifetime()?, Timer::grace()?);
         let server = Self {
             epoll,
@@ -114,6 +119,8 @@ impl Server {
             clearing: None,
             mounts: 0,
             stop_deadline: None,
+            stop_cause: EndCause::Stopped,
+            host_init: resources.host_init,
             over: None,
         };
         for (source, token) in [
@@ -156,7 +163,7 @@ impl Server {
     fn dispatch(&mut self, token: u64) {
         match token {
             LISTENER => self.accept(),
-            SIGNALS => self.reap(),
+            SIGNALS => self.signalled(),
             LIFETIME => self.over = Some(EndCause::LifetimeExpired),
             GRACE => self.check_graces(),
             OWNER => self.owner_event(),
@@ -181,9 +188,20 @@ impl Server {
         }
     }
 
+    fn signalled(&mut self) {
+        let mut terminated = false;
+        while let Some(signal) = self.signals.next() {
+            terminated |= signal == libc::SIGTERM;
+        }
+        // First: the same shutdown may have ended the main command.
+        if terminated {
+            self.terminated();
+        }
+        self.reap();
+    }
+
     /// Takes note of every process that has ended.
     pub(super) fn reap(&mut self) {
-        while self.signals.next().is_some() {}
         for (ended, status) in self.commands.reap() {
             self.connections.tell_exit(ended, status);
         }
@@ -194,23 +212,23 @@ impl Server {
             self.tell_main_end();
         }
         if let Some(exit) = self.commands.main_exit().filter(|_| !self.outlives_main) {
-            let cause = if self.stop_deadline.is_some() {
-                EndCause::Stopped
+            let cause = if self.stopping() {
+                self.stop_cause
             } else if exit == ExitStatus::Signal(libc::SIGKILL as u8) && self.memory.any() {
                 EndCause::OutOfMemory
             } else {
                 EndCause::MainExited
             };
             match self.main_end.wish.stays(exit) {
-                Some(at_most) if cause != EndCause::Stopped && self.over.is_none() => {
+                Some(at_most) if !self.stopping() && self.over.is_none() => {
                     self.stay(exit, cause, at_most);
                 }
                 _ => {
                     self.over.get_or_insert(cause);
                 }
             }
-        } else if self.stop_deadline.is_some() && none_left() {
-            self.over.get_or_insert(EndCause::Stopped);
+        } else if self.stopping() && none_left() {
+            self.over.get_or_insert(self.stop_cause);
         }
     }
 
@@ -271,7 +289,7 @@ impl Server {
             self.thaw(&FromInit::NotRunning);
         }
         if none_left() {
-            self.over.get_or_insert(EndCause::Stopped);
+            self.over.get_or_insert(self.stop_cause);
         }
         self.arm_grace();
     }
@@ -297,7 +315,7 @@ impl Server {
         self.commands.signal_due(now);
         self.hear_holder(now);
         if self.stop_deadline.is_some_and(|deadline| deadline <= now) {
-            self.over = Some(EndCause::Stopped);
+            self.over = Some(self.stop_cause);
         } else if let Some(cause) = self.armed.due(now) {
             self.over = Some(cause);
         }

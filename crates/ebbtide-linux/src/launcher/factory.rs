@@ -15,7 +15,7 @@ use super::roots::SlotRoot;
 use super::server::Launcher;
 use super::slots::Slot;
 use crate::ids::{IdRange, RANGE};
-use crate::init::{self, Inheritance, Roots};
+use crate::init::{self, HostInit, Inheritance, Roots};
 use crate::protocol::{self, Refusal};
 use crate::root::{self, Layers, Root, RootError, UpperDirs};
 use crate::run_record::RunRecord;
@@ -79,12 +79,14 @@ impl Launcher {
                 .step(|| "make a socket pair")?;
 
         let pulse = self.pulse.read.try_clone().step(|| "share a pipe")?;
+        let host_init = HostInit::open();
         let init_cgroup = cgroups.init.try_clone().step(|| "share a cgroup")?;
         let pid =
             match clone(CloneFlags::SANDBOX, Some(init_cgroup.as_fd())).step(|| "make the namespaces")? {
                 Cloned::Child => init::run(Inheritance {
                     launcher: theirs,
                     pulse,
+                    host_init,
                     listener,
                     record,
                     cgroups,

@@ -4,14 +4,18 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ebbtide_tests::kernel::Snapshot;
+use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 
 use crate::cast::Cast;
 use crate::holds;
 use crate::home::{Home, text};
+
+/// systemd waits half as long again for a process that ignores its SIGTERM.
+const PROMPT: Duration = Duration::from_secs(60);
 
 /// What the boot before this one has noted.
 const NOTE: &str = "/state/reboot.json";
@@ -33,7 +37,7 @@ fn before() {
     home.doctor();
     let ended: BTreeMap<&str, Value> = [&failed, &stopped].map(|id| (id.as_str(), end(&home.get(id)))).into();
     let mut note = File::create(NOTE).expect("make the note");
-    let text = json!({ "lived": cast.ids, "ended": ended }).to_string();
+    let text = json!({ "lived": cast.ids, "ended": ended, "at": now().as_secs() }).to_string();
     note.write_all(text.as_bytes()).and_then(|()| note.sync_all()).expect("write the note");
     println!("fact {} sandboxes live, and the machine is started anew", cast.ids.len());
     assert!(Command::new("systemctl").arg("reboot").status().expect("call systemctl").success());
@@ -44,6 +48,11 @@ fn before() {
 
 fn after(note: &Value) {
     let snapshot = Snapshot::take();
+    let since_start = Duration::try_from(clock_gettime(ClockId::Boottime)).expect("a time since the start");
+    let told = Duration::from_secs(note["at"].as_u64().expect("when the boot before was told to end"));
+    let took = now().saturating_sub(since_start).saturating_sub(told);
+    assert!(took < PROMPT, "it took {took:?} until the machine was off: something has not ended at SIGTERM");
+    holds(&format!("the machine with all of them alive was off {} seconds later", took.as_secs()));
     let home = Home::at("reboot");
     home.wake();
     let list = home.list();
@@ -69,6 +78,10 @@ fn after(note: &Value) {
     let _ = home.ebb(["run", "--", "true"]).run().exited(0);
     home.shut_down(&snapshot);
     holds("doctor and the independent reader find nothing, and a new sandbox runs");
+}
+
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970")
 }
 
 fn end(sandbox: &Value) -> Value {
