@@ -1,7 +1,7 @@
 //! What can go wrong with images.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
@@ -108,6 +108,17 @@ pub enum ImageError {
         /// Where.
         path: PathBuf,
     },
+    /// The disk is full.
+    #[error("cannot {step} {}: {source}; make room on that disk (`ebb image gc`)", path.display())]
+    Full {
+        /// What was being done.
+        step: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
     /// Somebody else is at it, and did not come to an end.
     #[error("{what} is busy with another process; try again later")]
     Busy {
@@ -125,9 +136,23 @@ pub enum ImageError {
 }
 
 impl ImageError {
+    /// The same of a layer that is unpacked into `into`, where a full disk has nothing to do with the entry.
+    pub(crate) fn unpacked_into(self, into: &Path) -> Self {
+        match self {
+            Self::Entry { source, .. } if is_full(&source) => {
+                Self::Full { step: "unpack a layer into", path: into.to_owned(), source }
+            }
+            other => other,
+        }
+    }
+
     pub(crate) fn malformed(what: impl Into<String>, problem: impl ToString) -> Self {
         Self::Malformed { what: what.into(), problem: problem.to_string() }
     }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Says what was being done when the kernel refused.
@@ -137,6 +162,13 @@ pub(crate) trait Doing<T> {
 
 impl<T, E: Into<io::Error>> Doing<T> for Result<T, E> {
     fn doing(self, step: &'static str, path: impl Into<PathBuf>) -> Result<T, ImageError> {
-        self.map_err(|error| ImageError::Io { step, path: path.into(), source: error.into() })
+        self.map_err(|error| {
+            let (path, source) = (path.into(), error.into());
+            if is_full(&source) {
+                ImageError::Full { step, path, source }
+            } else {
+                ImageError::Io { step, path, source }
+            }
+        })
     }
 }

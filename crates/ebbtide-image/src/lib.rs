@@ -11,6 +11,7 @@ mod media_type;
 mod platform;
 mod reference;
 mod registry;
+mod room;
 mod secrets;
 mod store;
 

@@ -42,20 +42,39 @@ impl Disk {
         self.file.path()
     }
 
+    /// How many bytes are free.
+    ///
+    /// # Panics
+    /// When the kernel does not say.
+    pub fn free(&self) -> u64 {
+        statvfs(&self.at).map(|disk| disk.f_bavail * disk.f_frsize).expect("its space")
+    }
+
     /// Takes all of the space that is left, until what is returned is dropped.
     ///
     /// # Panics
     /// When it is not even known how much is left.
     pub fn fill(&self) -> Full {
+        self.fill_but(0)
+    }
+
+    /// The same, but for so many bytes.
+    ///
+    /// # Panics
+    /// When it is not even known how much is left.
+    pub fn fill_but(&self, left: u64) -> Full {
         let path = self.at.join("full");
         // Without an inode to be had there is nothing to fill it with: it is as full as it gets.
         if let Ok(file) = File::create(&path) {
-            let mut at = 0;
-            let mut piece = statvfs(&self.at).map(|left| left.f_bavail * left.f_frsize).expect("its space");
-            while piece >= 4096 {
+            let (mut at, mut most) = (0, u64::MAX);
+            loop {
+                let piece = self.free().saturating_sub(left).min(most);
+                if piece < 4096 {
+                    break;
+                }
                 match fallocate(&file, FallocateFlags::empty(), at, piece) {
                     Ok(()) => at += piece,
-                    Err(_) => piece /= 2,
+                    Err(_) => most = piece / 2,
                 }
             }
         }

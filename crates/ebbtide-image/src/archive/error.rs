@@ -24,15 +24,6 @@ pub enum LoadError {
         #[source]
         source: io::Error,
     },
-    /// What can be read only once could not be kept.
-    #[error("cannot keep {what} in the store: {source}")]
-    Scratch {
-        /// What.
-        what: String,
-        /// The kernel's answer.
-        #[source]
-        source: io::Error,
-    },
     /// It is no archive of any kind.
     #[error(
         "{archive} is {found}; what can be loaded is an OCI layout, an OCI or Docker archive, or a tar of a root file \

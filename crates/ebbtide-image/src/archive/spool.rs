@@ -1,6 +1,6 @@
 //! Keeping what can be read only once, and taking the digests of what can be read again.
 
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read};
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
@@ -24,10 +24,8 @@ pub(super) fn spool(
     progress: Progress<'_>,
 ) -> Result<Part, LoadError> {
     let mut scratch = ingest.scratch()?;
-    let size = bounded(from, label, most, progress, |piece| {
-        scratch.write_all(piece).map_err(|error| LoadError::Scratch { what: label.to_owned(), source: error })
-    })?;
-    Ok(Part::new(Arc::new(scratch), 0, size))
+    let size = bounded(from, label, most, progress, |piece| Ok(scratch.write(piece)?))?;
+    Ok(Part::new(Arc::new(scratch.into_file()), 0, size))
 }
 
 /// The digest of all of `from`, and how much it is.

@@ -80,7 +80,7 @@ pub(crate) fn unpack_blob(
             .spawn_scoped(scope, move || maker.pass(encoding::decoder(blob, progress), given_up))
             .doing("start a thread to decompress into", into)?;
         let mut entries = Entries::new(chunks);
-        let unpacked = unpacker.all(&mut entries)?;
+        let unpacked = unpacker.all(&mut entries).map_err(|error| error.unpacked_into(into))?;
         Ok((unpacked, entries.into_inner().digest()))
     })
 }

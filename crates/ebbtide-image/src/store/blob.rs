@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 use super::lock::{Mode, is_linked};
 use super::{Paths, lock};
 use crate::error::Doing as _;
+use crate::room::Room;
 use crate::{Digest, ImageError, Limits};
 
 /// How long another writer of the same blob may make no progress, and how long it may take in all.
@@ -33,6 +34,7 @@ pub struct BlobWriter {
     /// `None` if the blob is in the store.
     file: Option<File>,
     hasher: Sha256,
+    room: Room,
 }
 
 impl BlobWriter {
@@ -53,6 +55,7 @@ impl BlobWriter {
             place: paths.blob(&digest),
             file: None,
             hasher: Sha256::new(),
+            room: Room::new(limits.min_free_bytes, paths.tmp()),
         };
         writer.bound(size.unwrap_or(0))?;
         loop {
@@ -123,7 +126,7 @@ impl BlobWriter {
     /// Writes the next bytes.
     ///
     /// # Errors
-    /// When there are more than was said or than is allowed, or the kernel refuses.
+    /// When there are more than was said or than is allowed, the disk would be full, or the kernel refuses.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), ImageError> {
         let offset = self.offset.saturating_add(bytes.len() as u64);
         self.bound(offset)?;
@@ -131,6 +134,7 @@ impl BlobWriter {
             return Err(ImageError::Size { digest: self.digest, expected: size, actual: offset });
         }
         let Some(file) = &mut self.file else { return Ok(()) };
+        self.room.take(0, bytes.len() as u64, &*file)?;
         self.hasher.update(bytes);
         file.write_all(bytes).doing("write", &self.draft)?;
         self.offset = offset;

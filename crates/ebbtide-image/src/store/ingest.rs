@@ -1,7 +1,8 @@
 //! An image on its way into the store.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read as _};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use oci_spec::image::{Descriptor, ImageManifest};
@@ -12,6 +13,7 @@ use super::record::{Record, Source, source, write_source};
 use super::stack::Stack;
 use super::{BlobWriter, Paths, Store};
 use crate::error::Doing as _;
+use crate::room::Room;
 use crate::{Digest, Image, ImageError, ImageName, Layer, Origin, config, layer};
 
 /// What a layer's directory says of itself: how many bytes it takes on the disk, and whether it hides all below it. The
@@ -29,11 +31,31 @@ pub struct Ingest {
     pub(super) given_up: AtomicBool,
 }
 
+/// A file of the store's disk that nobody else sees.
+pub(crate) struct Scratch {
+    file: File,
+    tmp: PathBuf,
+    room: Room,
+}
+
+impl Scratch {
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), ImageError> {
+        self.room.take(0, bytes.len() as u64, &self.file)?;
+        self.file.write_all(bytes).doing("write to a file in", &self.tmp)
+    }
+
+    pub(crate) fn into_file(self) -> File {
+        self.file
+    }
+}
+
 impl Ingest {
     /// A file without a name, which goes with its last descriptor, whatever becomes of this process.
-    pub(crate) fn scratch(&self) -> Result<File, ImageError> {
+    pub(crate) fn scratch(&self) -> Result<Scratch, ImageError> {
         let tmp = self.paths().tmp();
-        tempfile::tempfile_in(&tmp).doing("make a file in", tmp)
+        let file = tempfile::tempfile_in(&tmp).doing("make a file in", &tmp)?;
+        let room = Room::new(self.store.limits().min_free_bytes, tmp.clone());
+        Ok(Scratch { file, tmp, room })
     }
 
     /// Whether a blob is in the store.

@@ -189,6 +189,11 @@ fn what_would_fill_the_disk_is_refused_before() {
     let tree = Tree::within(&*layer_of("a", b"1"), &full);
     assert!(matches!(tree.result, Err(ImageError::NoRoom { .. })), "{:?}", tree.result);
     assert!(!tree.is_there("a"));
+    // So is what comes, before it is unpacked.
+    let fixture = Fixture::with(full);
+    let ingest = fixture.store.begin().unwrap();
+    let refused = ingest.blob(&Digest::of(b"1"), None).unwrap().write(b"1");
+    assert!(matches!(refused, Err(ImageError::NoRoom { .. })), "{refused:?}");
     // And with what is free now: one file that needs more than that.
     let stat = rustix::fs::statvfs(std::env::temp_dir()).unwrap();
     let mut large = header(EntryType::Regular, b"x", b"", 0);

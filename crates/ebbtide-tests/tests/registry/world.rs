@@ -24,9 +24,20 @@ impl World {
         Self::with(Registry::start)
     }
 
+    /// The same, and the home on a disk of its own.
+    pub(crate) fn on_disk(bytes: u64) -> Self {
+        let machine = Machine::take();
+        let home = machine.home().on_disk(bytes);
+        Self::around(machine, home, Registry::start)
+    }
+
     pub(crate) fn with(registry: impl FnOnce() -> Registry) -> Self {
         let machine = Machine::take();
         let home = machine.home();
+        Self::around(machine, home, registry)
+    }
+
+    fn around(machine: Machine, home: TestHome, registry: impl FnOnce() -> Registry) -> Self {
         // Not that of whoever runs the tests.
         let docker = home.directory().join("docker").to_str().unwrap().to_owned();
         let home = home.with_env("DOCKER_CONFIG", &docker);
