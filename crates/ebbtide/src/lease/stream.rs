@@ -99,9 +99,7 @@ impl Hold {
             pause = (pause * 2).min(longest);
         }
     }
-}
 
-impl Hold {
     async fn resumed_now(&self, connection: &Connection) -> Result<Self, Error> {
         let (token, heartbeat_seconds) = (self.token.as_text(), seconds(self.heartbeat));
         let resume = Say::Resume(own::Resume { token, heartbeat_seconds });
