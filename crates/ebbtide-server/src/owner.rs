@@ -29,8 +29,8 @@ pub(crate) fn check(owner: OwnerProcess, uid: u32) -> Result<(), ControlError> {
     };
     // The user first: should another process take the number in between, then the start time tells.
     let (status, stat) = (read("status")?, read("stat")?);
-    let (Some(owner_uid), Some(start_time)) =
-        (status.as_deref().and_then(real_uid), stat.as_deref().and_then(start_time))
+    let (Some(owner_uid), Some(stat)) =
+        (status.as_deref().and_then(real_uid), stat.as_deref().and_then(ProcessStat::parse))
     else {
         return refused(
             OWNER_PID_ANNOTATION,
@@ -38,7 +38,7 @@ pub(crate) fn check(owner: OwnerProcess, uid: u32) -> Result<(), ControlError> {
             "the id of a running process",
         );
     };
-    if start_time != owner.start_time {
+    if stat.start_time != owner.start_time {
         return refused(
             OWNER_START_TIME_ANNOTATION,
             &format!("is not when process {} started", owner.pid),
@@ -64,10 +64,10 @@ fn is_of_the_dead(error: &io::Error) -> bool {
 pub(crate) fn identify(pid: i32, uid: u32) -> Option<OwnerProcess> {
     let pidfd = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
     let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).ok();
-    let (owner, start_time) = (effective_uid(&read("status")?)?, start_time(&read("stat")?)?);
+    let (owner, stat) = (effective_uid(&read("status")?)?, ProcessStat::parse(&read("stat")?)?);
     // Alive after both were read, so they were of the process that the descriptor is of.
     let ended = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&Timespec::default())).ok()? > 0;
-    let process = OwnerProcess { pid: u32::try_from(pid).ok()?, start_time };
+    let process = OwnerProcess { pid: u32::try_from(pid).ok()?, start_time: stat.start_time };
     (!ended && owner == uid).then_some(process)
 }
 
@@ -79,10 +79,6 @@ fn real_uid(status: &str) -> Option<u32> {
     status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_whitespace().next()?.parse().ok()
 }
 
-fn start_time(stat: &str) -> Option<u64> {
-    ProcessStat::parse(stat).map(|stat| stat.start_time)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,7 +86,7 @@ mod tests {
     fn myself() -> OwnerProcess {
         let pid = std::process::id();
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-        OwnerProcess { pid, start_time: start_time(&stat).unwrap() }
+        OwnerProcess { pid, start_time: ProcessStat::parse(&stat).unwrap().start_time }
     }
 
     fn my_uid() -> u32 {
