@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use ebbtide::proto::coreweave::sandbox::v1 as wire;
-use ebbtide::{Description, Error, SandboxState, StopFor};
+use ebbtide::{Description, Error, SandboxInfo, SandboxState, StopFor};
 use jiff::Timestamp;
 use tokio::time::timeout;
 
@@ -28,9 +27,8 @@ pub(crate) async fn leave(sandbox: &Disposable, stop_for: StopFor) {
 async fn asked(sandbox: &Disposable, stop_for: StopFor) -> Result<Option<Description>, Error> {
     let Disposable { client, id } = sandbox;
     let left = client.delete_for(id, Duration::ZERO, stop_for).await?;
-    let state = left.and_then(|left| left.status).map(|status: wire::SandboxStatus| status.state());
-    match state {
-        Some(wire::State::Running | wire::State::Paused) => client.describe(id).await.map(Some),
+    match left.map(SandboxInfo::from) {
+        Some(left) if left.is_alive() => client.describe(id).await.map(Some),
         _ => Ok(None),
     }
 }

@@ -56,6 +56,11 @@ impl SandboxInfo {
         self.state.is_terminal() && self.files_until.is_none()
     }
 
+    /// Whether it is made and not ending: it runs, is paused, or was kept after its main command's end.
+    pub fn is_alive(&self) -> bool {
+        matches!(self.state, SandboxState::Running | SandboxState::Paused) || self.files_until.is_some()
+    }
+
     /// Whether somebody ended it, rather than its main command.
     pub fn was_terminated(&self) -> bool {
         let name = self.reason.as_deref().unwrap_or_default();

@@ -113,10 +113,9 @@ impl Sandbox {
             Some(info) if !info.state.is_starting() => info,
             _ => self.wait().await?,
         };
-        match info.state {
-            SandboxState::Running | SandboxState::Paused => Ok(info.id),
-            _ if info.files_until.is_some() => Ok(info.id),
-            state => Err(Error::NotRunning { id: info.id, state }),
+        match info.is_alive() {
+            true => Ok(info.id),
+            false => Err(Error::NotRunning { id: info.id, state: info.state }),
         }
     }
 

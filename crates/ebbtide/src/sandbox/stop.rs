@@ -7,7 +7,7 @@ use ebbtide_model::{STOP_FOR_FAILURE, STOP_FOR_SCOPE, STOP_FOR_SESSION};
 use ebbtide_proto::coreweave::sandbox::v1 as wire;
 
 use super::{Core, Sandbox};
-use crate::{Connection, Error, SandboxInfo, SandboxState, engine};
+use crate::{Connection, Error, SandboxInfo, engine};
 
 /// How long a sandbox may take to go, on top of its grace period.
 const MARGIN: Duration = Duration::from_secs(60);
@@ -158,9 +158,11 @@ async fn delete(connection: &Connection, id: &str, options: StopOptions) -> Resu
     };
     let Some(sandbox) = connection.call_as_known(delete).await? else { return Ok(Deleted::Missing) };
     let info = SandboxInfo::from(sandbox.clone());
-    let lives =
-        matches!(info.state, SandboxState::Running | SandboxState::Paused) || info.files_until.is_some();
-    Ok(if lives && stop_for != StopFor::Caller { Deleted::Kept(Box::new(sandbox)) } else { Deleted::Ending })
+    Ok(if info.is_alive() && stop_for != StopFor::Caller {
+        Deleted::Kept(Box::new(sandbox))
+    } else {
+        Deleted::Ending
+    })
 }
 
 /// Ends a sandbox and waits for its end. One that is not there any more has ended.
