@@ -93,7 +93,8 @@ pub trait Driver: Send + Sync + 'static {
     async fn stop(&self, id: &SandboxId, options: StopOptions) -> Result<(), DriverError>;
 
     /// Replaces the dead man's switch of a running or paused sandbox: a grace that runs ends, and the new switch holds
-    /// from now on; one that stays after its main command's end does so for as long as that lets it. Also how a driver attends again to a sandbox that an earlier one has attended to.
+    /// from now on; one that stays after its main command's end does so for as long as that lets it. Also how a driver
+    /// attends again to a sandbox that an earlier one has attended to.
     ///
     /// # Errors
     /// [`DriverError::NotRunning`] once its end has begun, whatever began it.
