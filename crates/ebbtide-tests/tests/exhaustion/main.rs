@@ -2,8 +2,10 @@
 //! what is missing, what is there goes on and ends as it should, and everything settles once there is enough again.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod bound;
 mod descriptors;
 mod disk;
+mod images;
 mod ledger;
 mod memory;
 mod processes;
