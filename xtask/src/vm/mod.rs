@@ -67,7 +67,7 @@ pub(crate) fn run(workspace: &Workspace, choice: Choice<'_>) -> Result<(), Error
             runs.push(run);
         }
     }
-    report::write(&workspace.root.join("docs/vm.md"), Run::all(&directory)?)?;
+    report::write(&workspace.root.join("docs/vm.md"), &Run::all(&directory)?)?;
     let failed = runs.iter().filter(|run| !run.passed());
     let failed: Vec<String> = failed.map(|run| format!("{} ({})", run.kernel, run.scenario)).collect();
     match (runs.is_empty(), failed.is_empty()) {
