@@ -229,10 +229,11 @@ async fn read(client: Weak<Shared>, link: Arc<Link>) {
     while let Ok((message, _)) = link.packets.receive::<FromLauncher>().await {
         match message {
             FromLauncher::Exited { id } => {
-                if let Some(client) = client.upgrade()
-                    && let Some(ended) = lock(&client.sandboxes).get(&id)
-                {
-                    ended.send_replace(true);
+                if let Some(client) = client.upgrade() {
+                    // Also of one that nobody here knows yet: the answer that names it is older than this news, and
+                    // whoever asked may look at it later. The launcher holds it until it is destroyed.
+                    let mut sandboxes = lock(&client.sandboxes);
+                    sandboxes.entry(id).or_insert_with(|| watch::channel(false).0).send_replace(true);
                 }
             }
             broken @ FromLauncher::Broken(_) => link.answer_all(&broken),
@@ -301,5 +302,41 @@ impl Link {
 
     fn is_open(&self) -> bool {
         lock(&self.pending).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+    use super::*;
+    use crate::protocol;
+
+    #[tokio::test]
+    async fn an_end_that_is_told_before_the_sandbox_is_known_is_heard_of() {
+        let client = LauncherClient(Arc::new(Shared {
+            config: LinuxConfig::new("aaaabbbb", "/nowhere", "/nowhere"),
+            link: AsyncMutex::new(None),
+            sandboxes: Mutex::new(HashMap::new()),
+            lost: Arc::new(Notify::new()),
+            closed: AtomicBool::new(false),
+        }));
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        let packets = Packets::adopt(ours).unwrap();
+        let link = Link { packets, next: AtomicU64::new(1), pending: Mutex::new(Some(HashMap::new())) };
+        let (listed, made) = (SandboxId::generate(), SandboxId::generate());
+        for id in [&listed, &made] {
+            protocol::send(&theirs, &FromLauncher::Exited { id: id.clone() }, &[]).unwrap();
+        }
+        drop(theirs);
+        read(Arc::downgrade(&client.0), Arc::new(link)).await;
+        // The answers that name them were given before they ended, and are looked at only now.
+        let ended =
+            async |id| tokio::time::timeout(Duration::from_secs(10), client.wait_until_ended(id)).await;
+        client.track(&made);
+        assert_eq!(ended(&made).await, Ok(true));
+        client.renew(&[(listed.clone(), SlotState::Alive)]);
+        assert_eq!(ended(&listed).await, Ok(true));
     }
 }
