@@ -61,7 +61,7 @@ fn creates(home: &TestHome, enough: &AtomicBool) -> Vec<String> {
         let output = home.ebb(["create", "--json"]).run();
         match output.code() {
             0 => made.push(output.json()["id"].as_str().unwrap().to_owned()),
-            _ => assert!(output.exited(125).error().contains("daemon"), "a failure that says nothing"),
+            _ => assert!(!output.exited(125).error().is_empty(), "a failure that says nothing"),
         }
     }
     made
