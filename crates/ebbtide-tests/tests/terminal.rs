@@ -80,6 +80,8 @@ impl Tmux {
             "clear; stty -g > {at}/before; {command}; code=$?; stty -g > {at}/after.new; \
              mv {at}/after.new {at}/after; echo code-$code"
         ));
+        // What the screen shows from now on is of this command, and not of the one before.
+        eventually("the command begins", SOON, || self.directory.join("before").exists().then_some(()));
     }
 
     /// Waits for the end of that command; nothing of the terminal may be other than before.
@@ -178,6 +180,7 @@ fn the_terminal_is_given_back_when_a_signal_ends_the_command_line() {
         tmux.shows(":/#");
         kill(fs::read_to_string(&pid).unwrap().trim().parse().unwrap(), signal);
         tmux.ends(code);
+        fs::remove_file(&pid).unwrap();
     }
     eventually("the shells are gone", SOON, || {
         home.exec(&id, "! pgrep -x bash").run().status.success().then_some(())
