@@ -73,4 +73,6 @@ class Relay:
             while piece := source.recv(65536):
                 self._passing.wait()
                 sink.sendall(piece)
+        # One side's end is the other's, also where it was no orderly one.
+        with contextlib.suppress(OSError):
             sink.shutdown(socket.SHUT_WR)
