@@ -23,5 +23,6 @@ async fn owns_a_sandbox_until_it_is_killed() {
     let sandbox = asked_for(&connection).tag("owned").run().await.unwrap();
     sandbox.wait().await.unwrap();
     println!("\nowns: {}", sandbox.id().unwrap());
-    tokio::time::sleep(super::LIMIT * 2).await;
+    // Longer than any of the tests, the long ones too; its own end, should nobody be left who kills it.
+    tokio::time::sleep(super::LIMIT * 10).await;
 }
