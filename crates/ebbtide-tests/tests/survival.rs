@@ -1,6 +1,8 @@
 //! Who dies, who notices, what happens: daemon, launcher, init and owner, killed alone and together.
 
+use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -29,7 +31,7 @@ fn an_init_comes_to_its_end_without_a_word_of_complaint() {
     let id = home.create(&[]);
     let _ = home.ebb(["stop", &id]).run().exited(0);
     // Where an init writes what it dies of, after it has put its end on record.
-    let log = std::fs::read_to_string(home.state_dir().join("launcher.log")).unwrap_or_default();
+    let log = fs::read_to_string(home.state_dir().join("launcher.log")).unwrap_or_default();
     assert_eq!(log, "");
 }
 
@@ -99,6 +101,46 @@ fn the_launchers_death_ends_nothing_and_a_new_one_carries_on() {
     for id in [&idle, &fresh] {
         let _ = home.ebb(["stop", "--grace", "0", id]).run().exited(0);
     }
+    let _ = home.ebb(["doctor"]).run().exited(0);
+}
+
+#[test]
+fn a_program_that_is_replaced_or_removed_under_live_sandboxes_harms_nobody_and_keeps_nothing() {
+    let machine = Machine::take();
+    let home = machine.home();
+    let (source, directory) = (home.binary().to_owned(), home.directory().to_owned());
+    let program = directory.join("ebb");
+    let put = || {
+        let fresh = directory.join("fresh");
+        fs::copy(&source, &fresh).and_then(|_| fs::rename(&fresh, &program)).unwrap();
+        fs::metadata(&program).unwrap().ino()
+    };
+    put();
+    let home = home.with_binary(program.clone());
+    let owner = Started::idle();
+    let pid = owner.pid().to_string();
+    let owned = home.create(&["--owner", &pid, "--orphan-grace", "1"]);
+    let idle = home.create(&[]);
+    let old = home.daemon().unwrap();
+
+    let replaced = put();
+    [&owned, &idle].into_iter().for_each(|id| works(&home, id));
+    assert_eq!(home.daemon(), Some(old), "the old daemon serves the new program");
+    home.kill_daemon();
+    home.kill_launcher();
+    [&owned, &idle].into_iter().for_each(|id| works(&home, id));
+    let daemon = fs::metadata(format!("/proc/{}/exe", home.daemon().unwrap())).unwrap();
+    assert_eq!(daemon.ino(), replaced, "the next daemon is of the new program");
+
+    let init = home.init_of(&owned);
+    fs::remove_file(&program).unwrap();
+    drop(owner);
+    eventually("what a dead owner has left goes with no program there", LIMIT, || {
+        (!is_alive(init)).then_some(())
+    });
+    put();
+    assert_eq!(ended(&home, &owned)["reason"], "owner_gone");
+    works(&home, &idle);
     let _ = home.ebb(["doctor"]).run().exited(0);
 }
 
@@ -273,8 +315,8 @@ fn a_sigterm_ends_a_sandbox_only_while_its_host_is_shut_down() {
     writeln!(unshare.stdin(), "go").expect("shut the host down");
     let process_1 = || {
         let children = format!("/proc/{0}/task/{0}/children", unshare.pid());
-        let child = std::fs::read_to_string(children).unwrap_or_default();
-        std::fs::read_to_string(format!("/proc/{}/comm", child.trim())).unwrap_or_default()
+        let child = fs::read_to_string(children).unwrap_or_default();
+        fs::read_to_string(format!("/proc/{}/comm", child.trim())).unwrap_or_default()
     };
     eventually("it is shut down", LIMIT, || (process_1() == "systemd-shutdow\n").then_some(()));
     inits.iter().for_each(|init| kill(*init, Signal::TERM));
