@@ -128,7 +128,8 @@ fn a_person_works_in_a_sandbox_as_in_any_terminal() {
     let _ = tmux.command(&["resize-window", "-t", "person", "-x", "77", "-y", "22"]).run().exited(0);
     tmux.line("until test \"$(stty size)\" = '22 77'; do sleep 0.1; done; echo new''-size");
     tmux.shows("new-size");
-    tmux.line("echo sleep''ing; sleep 1000");
+    // Said by who has the terminal then: a Ctrl-C while the shell has it still is the shell's.
+    tmux.line("sh -c \"echo sleep''ing; exec sleep 1000\"");
     tmux.shows("sleeping");
     tmux.key("C-c");
     tmux.line("echo ended''-by-$?");
