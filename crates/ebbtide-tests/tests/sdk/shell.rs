@@ -1,6 +1,6 @@
 //! A shell on a terminal, by the sandbox's handle.
 
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::time::Duration;
 
 use ebbtide::{ProcessOutput, StopOptions, WindowSize, blocking};
@@ -37,12 +37,13 @@ async fn a_shell_has_a_terminal_of_the_size_that_it_was_given_last() {
     // The words are put together by the shell, so that what is typed is not taken for what is said.
     keyboard.write_all(b"echo size: $(stty size)\r").await.unwrap();
     shows(&screen, "size: 30 100").await;
-    assert!(shell.resize(WindowSize { columns: 77, rows: 22 }).await);
-    // The size is set by the daemon once the message is there, so it is asked for until then.
+    // While a command runs: a shell that edits its line sets the size that it has just read, and may undo a change.
     keyboard
-        .write_all(b"until stty size | grep -q '22 77'; do sleep 0.05; done; echo re''sized\r")
+        .write_all(b"echo be''gun; until stty size | grep -q '22 77'; do sleep 0.05; done; echo re''sized\r")
         .await
         .unwrap();
+    shows(&screen, "begun").await;
+    assert!(shell.resize(WindowSize { columns: 77, rows: 22 }).await);
     shows(&screen, "resized").await;
     let program = "sh -c 'trap \"exit 7\" INT; echo wait\"\"ing; while :; do sleep 0.05; done'; exit $?\r";
     keyboard.write_all(program.as_bytes()).await.unwrap();
@@ -79,8 +80,11 @@ fn a_shell_is_used_without_async_too() {
     let sandbox = blocking::Sandbox::builder().connection(connection(&home)).run().unwrap();
     let mut shell = sandbox.shell(SIZE).start().unwrap();
     let mut keyboard = shell.stdin.take().unwrap();
+    let until = b"echo be''gun; until stty size | grep -q '25 80'; do sleep 0.05; done; exit 6\r";
+    keyboard.write_all(until).unwrap();
+    let mut lines = BufReader::new(shell.stdout.clone()).lines();
+    assert!(lines.any(|line| line.unwrap().ends_with("begun")));
     assert!(shell.resize(WindowSize { columns: 80, rows: 25 }));
-    keyboard.write_all(b"until stty size | grep -q '25 80'; do sleep 0.05; done; exit 6\r").unwrap();
     assert_eq!(shell.wait().unwrap(), 6);
     sandbox.stop().unwrap();
 }
